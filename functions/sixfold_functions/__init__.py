@@ -1,0 +1,1 @@
+"""The capabilities of Sixfold, each a folder; they meet as events."""

@@ -1,0 +1,277 @@
+"""The bus port: an ordered, partitioned, durable log with consumer groups. This docstring is its specification.
+
+Two back ends keep it: `embedded` (SQLite, one machine) and `kafka` (aiokafka). One contract suite,
+`tests/contracts/test_bus.py`, runs the same cases over both.
+
+Order. Records of one partition have offsets that rise; a reader sees them in that order, gaps only where compaction,
+retention or a transaction marker took an offset. A record with a key goes to partition murmur2(key) mod partitions,
+as Kafka's default partitioner sends it; without one, partitions are filled in turn.
+
+Durability. When `publish` returns, the records are durable: fsynced (embedded), or held by all in-sync replicas
+(Kafka, acks=all). A publish that raises may still have been stored, unless it raised `RecordTooLargeError`,
+`UnknownTopicError` or `StorageFullError`: then nothing of it was. Retries inside the port never store a record twice.
+
+Groups. Each partition of a group's topics belongs to one member at a time. When a member joins, leaves or dies the
+group rebalances: `Listener.on_revoked` runs to its end before another member gets the partition; `on_lost` says that
+the partition is gone already. A consumer starts at the group's committed offset, and at `start` where there is none.
+
+Settling. `Consumer.settle` appends records, stores state and commits offsets. With `atomic=True` a crash leaves all
+of it or none. With `atomic=False` a back end may do it in that order, so a crash can leave a prefix: outputs without
+state, or both without the commit, never a commit without its outputs. State carries the offset it reflects: a
+consumer whose state reflects more than was committed starts after what its state reflects. A settle for a partition
+that is not this member's own any more raises `FencedError` and stores nothing.
+
+Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+import msgspec
+
+from sixfold import errors
+
+Header = tuple[str, bytes]
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Position(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record as read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    """None is a tombstone."""
+    headers: Sequence[Header]
+
+
+class NewRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record to publish."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[Header] = ()
+    partition: int | None = None
+    """Pins the partition; None lets the key decide."""
+    timestamp_ms: int | None = None
+    """CREATE_TIME in Unix milliseconds; None is now."""
+
+
+class Cleanup(enum.Enum):
+    """What becomes of old records."""
+
+    DELETE = "delete"
+    """Dropped after `retention_ms` or beyond `retention_bytes`."""
+    COMPACT = "compact"
+    """The newest record of each key is kept; a tombstone takes its key away, after a delay."""
+
+
+class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as declared."""
+
+    name: str
+    partitions: int = 6
+    """Six by default: one a storage copy, and enough for the members of a small group."""
+    cleanup: Cleanup = Cleanup.DELETE
+    retention_ms: int | None = 7 * 24 * 3600 * 1000
+    """A week as Kafka's default; None keeps for ever."""
+    retention_bytes: int | None = None
+    """Per partition; None is no limit."""
+    record_bytes_max: int = 1_000_000
+    replication: int | None = None
+    """Copies of each partition; None is the cluster's default. The embedded bus has one."""
+    replica_zones: tuple[str, ...] = ()
+    """Zone of the leader of each partition, in order, where the cluster knows racks; empty leaves it to the cluster."""
+
+
+class Start(NamedTuple):
+    """Where a consumer begins in a partition that has no committed offset."""
+
+    at: str
+    """`earliest`, `latest` or `timestamp`."""
+    timestamp_ms: int = 0
+    """With `timestamp`: the first record stamped then or later; the end where there is none."""
+
+
+EARLIEST = Start("earliest")
+LATEST = Start("latest")
+
+
+class Offsets(NamedTuple):
+    """The readable range of a partition: `start` <= offset < `end`."""
+
+    start: int
+    end: int
+
+
+class StatePut(NamedTuple):
+    """One row of a table to store; `value` None deletes it. Tables belong to the group and the partition."""
+
+    table: str
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+class BusError(errors.SixfoldError):
+    """Base of the bus's errors."""
+
+
+class BusUnavailableError(BusError):
+    """No broker answers, or the embedded bus cannot be opened. Trying again may help."""
+
+
+class UnknownTopicError(BusError):
+    """The topic does not exist; create it, or check its name."""
+
+
+class RecordTooLargeError(BusError):
+    """A record is larger than its topic allows."""
+
+
+class StorageFullError(BusError):
+    """The disk under the bus is full; nothing of the call was stored. It works again once there is room."""
+
+
+class FencedError(BusError):
+    """This member does not own the partition any more: a rebalance gave it away. Expected; nothing was stored."""
+
+
+class TopicConflictError(BusError):
+    """A topic exists with settings that the declaration contradicts."""
+
+
+class Listener(Protocol):
+    """Told of a group consumer's partitions. Each call ends before the rebalance goes on."""
+
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Still owned until this returns: finish work, settle, commit. There is a deadline, `revoke_timeout_s`."""
+
+    async def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Already gone; whatever is settled for them now raises FencedError."""
+
+
+class Consumer(Protocol):
+    """Reads partitions, settles what became of their records. Use as an async context manager."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the group (its partitions go to others at once) and close."""
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that this consumer reads now."""
+
+    async def fetch(self, *, records_max: int = 500, wait_s: float = 0.5) -> dict[TopicPartition, list[Record]]:
+        """The next records by partition, at least one unless `wait_s` passes first; empty then.
+
+        Each record is given once per assignment; after a crash or a rebalance from the committed offset again.
+        """
+
+    async def settle(
+        self,
+        *,
+        records: Sequence[NewRecord] = (),
+        state: Sequence[StatePut] = (),
+        offsets: Mapping[TopicPartition, int] | None = None,
+        atomic: bool = False,
+    ) -> None:
+        """Append `records`, store `state`, commit `offsets` (the next offset to read); see Settling above.
+
+        State must be of partitions whose offset is in `offsets`.
+        """
+
+    async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        """The stored row, of this consumer's group."""
+
+    async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
+        """All rows of a table's partition, in key order."""
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read `partition` from `offset` on; records already fetched are not given again unless they lie there."""
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """`fetch` skips these until `resume`; membership is kept."""
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+
+class Bus(Protocol):
+    """One connection to a bus. Safe for all tasks of one event loop. Use as an async context manager."""
+
+    @property
+    def url(self) -> str:
+        """What `open_bus` was given, such as `embedded:` or `kafka://127.0.0.1:9092`."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Make the topics that do not exist. Raises TopicConflictError where one exists with other partitions."""
+
+    async def topics(self) -> dict[str, TopicSpec]:
+        """Every topic by name, without the back end's internal ones."""
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records and committed offsets. Raises UnknownTopicError."""
+
+    async def publish(self, records: Sequence[NewRecord]) -> list[Position]:
+        """Store records durably, in the given order within each partition; see Durability above."""
+
+    async def offsets(self, partition: TopicPartition) -> Offsets: ...
+
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
+        """Offset of the first record stamped `timestamp_ms` or later, the end where there is none."""
+
+    async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The group's committed offsets."""
+
+    async def lag(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Records that the group has not committed, per partition (from the start where nothing is committed)."""
+
+    def subscribe(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        start: Start = EARLIEST,
+        listener: Listener | None = None,
+        member: str | None = None,
+        revoke_timeout_s: float = 30.0,
+    ) -> Consumer:
+        """A member of `group`; `member` is a stable name for static membership."""
+
+    def assign(
+        self, partitions: Sequence[TopicPartition], *, start: Start = EARLIEST, group: str | None = None
+    ) -> Consumer:
+        """A consumer of just these partitions, no rebalance. With `group` it starts from and may commit its offsets.
+
+        Nothing fences two consumers that pin the same partition for one group; that is the caller's to avoid.
+        """

@@ -1,0 +1,199 @@
+"""What a handler is given beside its event: who it is, which record this is, and its ways out.
+
+A `Context` collects what the handler wants to happen (`emit`, table writes); nothing of it takes effect unless the
+handler returns. `worker.py` then settles it together with the record's offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.function import AnyFunction
+from sixfold.process import Process
+from sixfold_events import Event, cloudevents
+
+T = TypeVar("T")
+
+
+class UndeclaredEmitError(errors.PermanentError):
+    """A handler emitted an event type that its function does not declare in `emits=`."""
+
+
+class UndeclaredTableError(errors.PermanentError):
+    """A handler opened a table that its function does not declare in `tables=`."""
+
+
+class TableReader(Protocol):
+    """Where committed rows come from; a group consumer is one."""
+
+    async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None: ...
+
+    async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]: ...
+
+
+class Table:
+    """A keyed fold of the events: rows of the function, of this record's partition, stored with its offset.
+
+    Keys are text, values anything that msgspec can turn into MessagePack.
+    """
+
+    def __init__(self, name: str, partition: int, reader: TableReader) -> None:
+        self.name = name
+        self._partition = partition
+        self._reader = reader
+        self._writes: dict[str, bytes | None] = {}
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The row of `key`, this handler's own writes included, else `default`."""
+        data = (
+            self._writes[key]
+            if key in self._writes
+            else await self._reader.state_get(self.name, self._partition, key.encode())
+        )
+        return default if data is None else msgspec.msgpack.decode(data)
+
+    def put(self, key: str, value: Any) -> None:
+        """Store a row when the handler returns."""
+        self._writes[key] = msgspec.msgpack.encode(value)
+
+    def delete(self, key: str) -> None:
+        """Remove a row when the handler returns."""
+        self._writes[key] = None
+
+    async def items(self) -> list[tuple[str, Any]]:
+        """All rows of this partition in key order, this handler's own writes included."""
+        rows: dict[str, bytes | None] = {
+            key.decode(): value for key, value in await self._reader.state_scan(self.name, self._partition)
+        }
+        rows.update(self._writes)
+        return [(key, msgspec.msgpack.decode(value)) for key, value in sorted(rows.items()) if value is not None]
+
+    def writes(self) -> list[port.StatePut]:
+        """What the handler wrote, for settling."""
+        return [port.StatePut(self.name, self._partition, key.encode(), value) for key, value in self._writes.items()]
+
+
+class Context:
+    """One invocation's context."""
+
+    __slots__ = ("_attributes", "_emitted", "_tables", "attempt", "function", "process", "reader", "record")
+
+    def __init__(
+        self, function: AnyFunction, record: port.Record, process: Process, reader: TableReader, attempt: int = 1
+    ) -> None:
+        self.function = function
+        self.record = record
+        """The record as read: topic, partition, offset, key, headers, original bytes."""
+        self.process = process
+        self.reader = reader
+        self.attempt = attempt
+        """1 for the first delivery of this record in this process."""
+        self._attributes: cloudevents.Attributes | None = None
+        self._emitted: list[Event] = []
+        self._tables: dict[str, Table] = {}
+
+    @property
+    def attributes(self) -> cloudevents.Attributes:
+        """The event's CloudEvents attributes; read from the headers at first use."""
+        if self._attributes is None:
+            self._attributes = cloudevents.attributes_of(self.record.headers, self.record.timestamp_ms)
+        return self._attributes
+
+    @property
+    def event_id(self) -> str:
+        """The event's id: the same for every delivery, so it serves as an idempotency key."""
+        return self.attributes.id or f"{self.record.topic}-{self.record.partition}-{self.record.offset}"
+
+    @property
+    def clock(self) -> clocks.Clock:
+        return self.process.clock
+
+    @property
+    def data_dir(self) -> Path:
+        return self.process.data_dir
+
+    @property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """A logger with function, record and correlation bound."""
+        record = self.record
+        logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(
+            function=self.function.name,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            correlation=self.attributes.correlation_id,
+        )
+        return logger
+
+    async def resource(self, opener: Callable[[Process], T | Awaitable[T]]) -> T:
+        """Something that this process opens once and all its functions share; see `process.Resources`."""
+        return await self.process.resources.get(opener)
+
+    def emit(self, *events: Event) -> None:
+        """Publish these when the handler returns. Raises UndeclaredEmitError for a type that `emits=` does not name."""
+        for event in events:
+            if type(event) not in self.function.emits:
+                declared = ", ".join(cls.__name__ for cls in self.function.emits) or "nothing"
+                raise UndeclaredEmitError(
+                    f"{self.function.name} emitted {type(event).__name__}, but declares {declared}; add it to emits="
+                )
+        self._emitted.extend(events)
+
+    def table(self, name: str) -> Table:
+        """The function's table `name`, of this record's partition."""
+        if name not in self._tables:
+            if name not in self.function.tables:
+                declared = ", ".join(self.function.tables) or "none"
+                raise UndeclaredTableError(
+                    f"{self.function.name} opened table {name!r}, but declares {declared}; add it to tables="
+                )
+            self._tables[name] = Table(name, self.record.partition, self.reader)
+        return self._tables[name]
+
+    @property
+    def emitted(self) -> tuple[Event, ...]:
+        """What the handler emitted so far."""
+        return tuple(self._emitted)
+
+    def outputs(self) -> list[port.NewRecord]:
+        """The emitted events as records, with ids derived from this record's position."""
+        if not self._emitted:
+            return []
+        record, attributes = self.record, self.attributes
+        now_ms = clocks.now_ms(self.clock)
+        outputs = []
+        for index, event in enumerate(self._emitted):
+            message = cloudevents.encode(
+                event,
+                cloudevents.Attributes(
+                    id=cloudevents.derived_id(self.function.name, record.topic, record.partition, record.offset, index),
+                    type=event.__event__.type,
+                    source=f"/functions/{self.function.name}",
+                    time_ms=now_ms,
+                    correlation_id=attributes.correlation_id or self.event_id,
+                    causation_id=self.event_id,
+                    traceparent=attributes.traceparent,
+                ),
+            )
+            outputs.append(
+                port.NewRecord(
+                    topic=message.topic,
+                    value=message.value,
+                    key=message.key,
+                    headers=message.headers,
+                    timestamp_ms=message.timestamp_ms,
+                )
+            )
+        return outputs
+
+    def writes(self) -> list[port.StatePut]:
+        """Every table's writes, for settling."""
+        return [put for table in self._tables.values() for put in table.writes()]

@@ -1,0 +1,46 @@
+"""What a capability and the gateway say to each other: routes with who may call them, and what handlers are given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sixfold.process import Process
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who calls, as the credential says. In a handler: `request.scope["principal"]`."""
+
+    kind: str
+    """`operator` (the bootstrap credential) or `agent` (an instance)."""
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One path of the gateway."""
+
+    path: str
+    """Starlette's path syntax, such as `/git/{repository}/info/refs`."""
+    endpoint: Endpoint
+    methods: tuple[str, ...] = ("GET",)
+    allow: tuple[str, ...] = ("operator",)
+    """Kinds of principals that may call it; others get 403, callers without a credential 401."""
+    public: bool = False
+    """No credential is asked for: health, and calls that bring their own proof (a web identity token)."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What routes are made with."""
+
+    process: Process
+    """Bus, data folder, clock, registry and shared resources of the gateway's process."""
+    url: str
+    """Where the gateway is reached, such as `http://127.0.0.1:6480`."""

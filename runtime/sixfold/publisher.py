@@ -1,0 +1,60 @@
+"""Publishing events from outside a function: a bus and the CloudEvents attributes of a source."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sixfold import clock as clocks
+from sixfold.bus import port
+from sixfold_events import Event, cloudevents
+
+
+def record_of(
+    event: Event,
+    *,
+    source: str,
+    clock: clocks.Clock,
+    event_id: str | None = None,
+    partition: int | None = None,
+    correlation_id: str = "",
+) -> port.NewRecord:
+    """`event` as a record to publish, with all its headers; `event_id` is a new random UUID unless given."""
+    attributes = cloudevents.Attributes(
+        id=event_id or uuid.uuid4().hex,
+        type=event.__event__.type,
+        source=source,
+        time_ms=clocks.now_ms(clock),
+        correlation_id=correlation_id,
+    )
+    message = cloudevents.encode(event, attributes)
+    return port.NewRecord(
+        topic=message.topic,
+        value=message.value,
+        key=message.key,
+        headers=message.headers,
+        partition=partition,
+        timestamp_ms=message.timestamp_ms,
+    )
+
+
+class Publisher:
+    """Publishes events to `bus` in the name of `source` (a URI reference such as `/cli`)."""
+
+    def __init__(self, bus: port.Bus, *, source: str, clock: clocks.Clock | None = None) -> None:
+        self._bus = bus
+        self._source = source
+        self._clock = clock or clocks.SystemClock()
+
+    async def publish(self, *events: Event, correlation_id: str = "") -> list[port.Position]:
+        """Store events durably, in the given order within each partition."""
+        return await self.publish_records(
+            [
+                record_of(event, source=self._source, clock=self._clock, correlation_id=correlation_id)
+                for event in events
+            ]
+        )
+
+    async def publish_records(self, records: Sequence[port.NewRecord]) -> list[port.Position]:
+        """Store ready-made records durably."""
+        return await self._bus.publish(records)
