@@ -1,0 +1,7 @@
+"""How the git capability joins the house."""
+
+from __future__ import annotations
+
+from sixfold.capability import Capability
+
+capability = Capability(name="git", summary="Git repositories over smart HTTP")

@@ -1,0 +1,1 @@
+"""Issuers, roles and short-lived session credentials."""

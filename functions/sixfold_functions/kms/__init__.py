@@ -1,0 +1,1 @@
+"""Data keys against role claims."""

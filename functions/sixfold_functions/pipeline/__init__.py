@@ -1,0 +1,1 @@
+"""Pipelines that a push starts."""

@@ -1,0 +1,1 @@
+"""A volume of six copies with a write quorum of four."""
