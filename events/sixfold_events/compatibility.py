@@ -1,0 +1,192 @@
+"""Schema evolution without a server: frozen schemas in files, checked against each other and against the classes.
+
+A folder of frozen schemas holds `<event type>/v<version>.avsc`. `freeze` writes the schema of a version that is not
+frozen yet; `check` says what is wrong. Compatibility is transitive: the newest version against every older one.
+
+Source: Apache Avro 1.12 specification, Schema Resolution.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sixfold_events import avro
+from sixfold_events.avro import Schema
+from sixfold_events.event import Event
+
+# What a reader's primitive may be for a writer's (Avro 1.12, Schema Resolution: promotions).
+_PROMOTIONS = {
+    "int": {"int", "long", "float", "double"},
+    "long": {"long", "float", "double"},
+    "float": {"float", "double"},
+    "string": {"string", "bytes"},
+    "bytes": {"bytes", "string"},
+}
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a frozen schema."""
+
+    event_type: str
+    path: Path
+    """The file concerned."""
+    message: str
+    """What was expected, what was found, what to do."""
+
+
+def path_of(folder: Path, cls: type[Event]) -> Path:
+    """Where the schema of `cls` is frozen below `folder`."""
+    return folder / cls.__event__.type / f"v{cls.__event__.version}.avsc"
+
+
+def freeze(folder: Path, classes: Iterable[type[Event]]) -> list[Path]:
+    """Write the schema of every version that is not frozen yet; returns the files written. Frozen files stay."""
+    written = []
+    for cls in classes:
+        path = path_of(folder, cls)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(avro.schema_of(cls), indent=2) + "\n")
+            written.append(path)
+    return written
+
+
+def check(folder: Path, classes: Iterable[type[Event]]) -> list[Problem]:
+    """Everything that is wrong between `classes` and the frozen schemas below `folder`; empty when all is well."""
+    problems: list[Problem] = []
+    known: set[str] = set()
+    for cls in sorted(classes, key=lambda each: each.__event__.type):
+        known.add(cls.__event__.type)
+        problems += _check_class(folder, cls)
+    for stray in sorted(path.name for path in folder.glob("*") if path.is_dir() and path.name not in known):
+        problems.append(
+            Problem(
+                stray,
+                folder / stray,
+                "no event class has this type any more; old records still need it: keep the class",
+            )
+        )
+    return problems
+
+
+def _check_class(folder: Path, cls: type[Event]) -> list[Problem]:
+    declaration = cls.__event__
+    own = path_of(folder, cls)
+    if not own.exists():
+        return [Problem(declaration.type, own, "not frozen yet; run `sixfold schema freeze` and commit the file")]
+    frozen: dict[int, Schema] = {}
+    for path in sorted(own.parent.glob("v*.avsc")):
+        try:
+            frozen[int(path.stem[1:])] = json.loads(path.read_text())
+        except ValueError as error:
+            return [Problem(declaration.type, path, f"not a readable schema: {error}; restore it from version control")]
+    problems = []
+    generated = avro.schema_of(cls)
+    if avro.fingerprint(generated) != avro.fingerprint(frozen[declaration.version]):
+        problems.append(
+            Problem(
+                declaration.type,
+                own,
+                f"{cls.__name__} no longer has the schema that version {declaration.version} was frozen with; "
+                f"declare version={declaration.version + 1} and freeze it, or take the change back",
+            )
+        )
+    if max(frozen) > declaration.version:
+        problems.append(
+            Problem(
+                declaration.type,
+                own,
+                f"version {max(frozen)} is frozen, but {cls.__name__} declares {declaration.version}",
+            )
+        )
+    for version, schema in sorted(frozen.items()):
+        if version >= declaration.version:
+            continue
+        path = own.parent / f"v{version}.avsc"
+        problems += [
+            Problem(declaration.type, path, f"version {declaration.version} cannot read it: {reason}")
+            for reason in unreadable(generated, schema)
+        ]
+        if declaration.compatibility == "FULL":
+            problems += [
+                Problem(
+                    declaration.type, path, f"version {version} cannot read version {declaration.version}: {reason}"
+                )
+                for reason in unreadable(schema, generated)
+            ]
+    return problems
+
+
+def unreadable(reader: Any, writer: Any) -> list[str]:
+    """Why data of schema `writer` cannot be read as `reader`, each reason with its place; empty when it can."""
+    return _Comparison().compare(reader, writer, "")
+
+
+class _Comparison:
+    """One comparison of two schemas; knows the named types that it has met on either side."""
+
+    def __init__(self) -> None:
+        self._named: tuple[dict[str, Schema], dict[str, Schema]] = ({}, {})
+        self._met: set[tuple[str, str]] = set()
+
+    def compare(self, reader: Any, writer: Any, where: str) -> list[str]:
+        reader, writer = self._resolve(reader, 0), self._resolve(writer, 1)
+        if isinstance(writer, list):
+            return [reason for branch in writer for reason in self.compare(reader, branch, where)]
+        if isinstance(reader, list):
+            if any(not self.compare(branch, writer, where) for branch in reader):
+                return []
+            return [f"{where or 'the record'} is {_name(writer)}, but the reader takes {_name(reader)}"]
+        kinds = _kind(reader), _kind(writer)
+        if kinds == ("record", "record"):
+            return self._records(reader, writer, where)
+        if kinds == ("array", "array"):
+            return self.compare(reader["items"], writer["items"], f"{where}[]")
+        if kinds == ("map", "map"):
+            return self.compare(reader["values"], writer["values"], f"{where}{{}}")
+        if kinds[0] in _PROMOTIONS.get(kinds[1], {kinds[1]}) and _logical(reader) == _logical(writer):
+            return []
+        return [f"{where or 'the record'} is {_name(writer)}, but the reader takes {_name(reader)}"]
+
+    def _records(self, reader: Schema, writer: Schema, where: str) -> list[str]:
+        # Unqualified names must match; namespaces may differ (Avro 1.12, Schema Resolution).
+        if reader["name"].rpartition(".")[2] != writer["name"].rpartition(".")[2]:
+            return [f"{where or 'the record'} is {writer['name']}, but the reader takes {reader['name']}"]
+        met = (json.dumps(reader, sort_keys=True), json.dumps(writer, sort_keys=True))
+        if met in self._met:
+            return []
+        self._met.add(met)
+        written = {field["name"]: field for field in writer["fields"]}
+        reasons: list[str] = []
+        for field in reader["fields"]:
+            place = f"{where}.{field['name']}" if where else field["name"]
+            if field["name"] in written:
+                reasons += self.compare(field["type"], written[field["name"]]["type"], place)
+            elif "default" not in field:
+                reasons.append(f"{place} has no default, and the data lacks it")
+        return reasons
+
+    def _resolve(self, schema: Any, side: int) -> Any:
+        if isinstance(schema, str) and schema in self._named[side]:
+            return self._named[side][schema]
+        if isinstance(schema, dict) and schema.get("type") == "record":
+            namespace = schema.get("namespace", "")
+            self._named[side][f"{namespace}.{schema['name']}" if namespace else schema["name"]] = schema
+        return schema
+
+
+def _kind(schema: Any) -> str:
+    return str(schema["type"]) if isinstance(schema, dict) else str(schema)
+
+
+def _logical(schema: Any) -> Any:
+    return schema.get("logicalType") if isinstance(schema, dict) else None
+
+
+def _name(schema: Any) -> str:
+    if isinstance(schema, list):
+        return " or ".join(_name(branch) for branch in schema)
+    return str(_logical(schema) or (schema.get("name") if isinstance(schema, dict) else None) or _kind(schema))
