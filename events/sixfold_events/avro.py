@@ -15,7 +15,7 @@ import json
 import struct
 import types
 import typing
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import fastavro
 import msgspec
@@ -23,7 +23,6 @@ import msgspec
 from sixfold_events.event import Event, EventDefinitionError
 
 Schema = dict[str, Any]
-E = TypeVar("E", bound=Event)
 
 MAGIC = 0
 _PREFIX = struct.Struct(">bI")
@@ -66,6 +65,10 @@ def _record(cls: type[Any], namespace: str, seen: dict[type, str]) -> Schema:
     hints = typing.get_type_hints(cls, include_extras=False)
     fields: list[Schema] = []
     for info in msgspec.structs.fields(cls):
+        if len(seen) > 1 and isinstance(info.default, bytes):
+            raise EventDefinitionError(
+                f"{cls.__name__}.{info.name}: a bytes default works in the event itself, not nested"
+            )
         field: Schema = {
             "name": info.name,
             "type": _type(hints[info.name], f"{cls.__name__}.{info.name}", namespace, seen),
@@ -129,6 +132,8 @@ class Codec:
         self._parsed = fastavro.parse_schema(self.schema)
         hints = typing.get_type_hints(cls)
         self._fields = cls.__struct_fields__
+        # fastavro hands a bytes field's default out as the string that the schema spells it with.
+        self._bytes = [name for name in self._fields if hints[name] is bytes]
         self._flat = all(_is_flat(hints[name]) for name in self._fields)
 
     def encode(self, event: Event) -> bytes:
@@ -149,6 +154,11 @@ class Codec:
         buffer.seek(5)
         try:
             datum = fastavro.schemaless_reader(buffer, writer or self._parsed, self._parsed if writer else None)
+            if writer is not None:
+                datum = cast("dict[str, Any]", datum)
+                for name in self._bytes:
+                    if isinstance(datum[name], str):
+                        datum[name] = datum[name].encode("latin-1")
             return msgspec.convert(datum, self.cls, builtin_types=(bytes, datetime.datetime))
         except Exception as error:  # fastavro raises many types, from EOFError to IndexError, on rubbish
             raise DecodeError(
