@@ -1,0 +1,42 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each target sets up what it lacks; nothing else need be run first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUS ?= embedded
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint types imports bench simulate clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Sixfold needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name one with: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP) ## Install Sixfold and its tools into .venv
+
+demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedded, kafka or compose)
+	$(BIN)/python examples/demo/run.py --bus $(BUS)
+
+test: $(STAMP) lint types imports ## Check style, types and layers, then run every test
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/api.py examples bench
+
+imports: $(STAMP) ## Check that the layers hold
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure; the last line is one JSON object
+	$(BIN)/python -m bench
+
+clean: ## Remove what the targets above made
+	rm -rf $(VENV) .sixfold .kafka dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
