@@ -1,0 +1,100 @@
+"""Documentation that can be wrong is tested: the README's commands and tables, event samples, frozen schemas."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+import typer.main
+
+import sixfold_events
+from sixfold import capability, metrics
+from sixfold.cli.main import app
+from sixfold_events import Event, avro, compatibility
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EVENTS = Path(sixfold_events.__file__).parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+CLASSES = sorted(
+    {cls for each in capability.discover() for cls in capability.events_of(each)}, key=lambda cls: cls.__event__.type
+)
+
+
+def commands() -> list[str]:
+    """Every `sixfold …` line of the README's shell blocks, continuation lines joined, comments cut."""
+    lines = [line for kind, text in BLOCKS if kind == "bash" for line in text.replace("\\\n", " ").splitlines()]
+    return [line.partition(" #")[0].strip() for line in lines if line.startswith("sixfold ")]
+
+
+def test_the_readme_starts_with_the_two_commands_that_a_newcomer_needs() -> None:
+    """The first two code blocks are `make demo` and `make test`."""
+    assert [text.strip() for _, text in BLOCKS[:2]] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_in_the_readme_exists_with_its_options(line: str) -> None:
+    """Each verb and each option shown is one that the command line has."""
+    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0].partition(" < ")[0])[1:]
+    command: click.Command = typer.main.get_command(app)
+    context = click.Context(command, info_name="sixfold")
+    while words:
+        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        word = words.pop(0)
+        if word.startswith("--"):
+            name = word.partition("=")[0]
+            passes_on = command.context_settings.get("ignore_unknown_options", False)
+            assert name in options or passes_on, f"{command.name} has no option {name}"
+            flags = {p.opts[0] for p in command.params if isinstance(p, click.Option) and p.is_flag}
+            if words and name not in flags and "=" not in word:
+                words.pop(0)
+        elif isinstance(command, click.Group):
+            found = command.get_command(context, word)
+            assert found is not None, f"{command.name} has no command {word}"
+            command = found
+            context = click.Context(command, info_name=word, parent=context)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__event__.type))
+def test_every_event_type_has_a_sample_that_fits_its_schema(cls: type[Event]) -> None:
+    """The sample decodes into the class, and goes through Avro unchanged."""
+    path = EVENTS / "samples" / f"{cls.__event__.type}.json"
+    assert path.exists(), f"write a sample of {cls.__name__} to {path.relative_to(ROOT)}"
+    event = msgspec.json.decode(path.read_bytes(), type=cls)
+    assert avro.codec(cls).decode(avro.codec(cls).encode(event)) == event
+
+
+def test_every_event_type_is_frozen_and_compatible() -> None:
+    """What `sixfold schema check` finds, CI finds."""
+    problems = compatibility.check(EVENTS / "schemas", CLASSES)
+    assert not problems, "\n".join(f"{each.path.relative_to(ROOT)}: {each.message}" for each in problems)
+
+
+def test_the_readme_lists_every_function_with_its_topics() -> None:
+    """The table is what the declarations say."""
+    for each in capability.discover():
+        for function in capability.functions_of(each):
+            topics = ", ".join(f"`{topic}`" for topic in function.topics)
+            emits = ", ".join(f"`{cls.__event__.type}`" for cls in function.emits) or "-"
+            assert f"| `{function.name}` | {topics} | {emits} |" in README, f"README's table lacks {function.name}"
+
+
+def test_the_readme_names_every_metric() -> None:
+    """Whoever builds a dashboard finds all names in the README."""
+    for name in metrics.NAMES:
+        assert f"`{name}`" in README, f"README's metrics table lacks {name}"
+
+
+@pytest.mark.parametrize("each", capability.discover(), ids=lambda each: str(each.name))
+def test_every_capability_resolves_and_has_its_design_page(each: capability.Capability) -> None:
+    """Nothing that a capability names is missing, and a page says what it guarantees."""
+    for reference in filter(
+        None, (each.routes, each.commands, each.topics, *(s.run for s in each.services), *each.panels)
+    ):
+        assert capability.resolve(reference) is not None
+    capability.events_of(each)
+    assert (ROOT / "functions" / "sixfold_functions" / each.name / "DESIGN.md").exists()
