@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,3 +44,7 @@ class Gateway:
     """Bus, data folder, clock, registry and shared resources of the gateway's process."""
     url: str
     """Where the gateway is reached, such as `http://127.0.0.1:6480`."""
+    on_start: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """Appended to by `routes(gateway)`; the gateway awaits each before it takes its first request."""
+    on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """As `on_start`; awaited after the last request, in reverse order, before the bus is closed."""
