@@ -37,6 +37,8 @@ class Process:
     """The service's own options, such as {"copy": "a1"}."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is asked to stop; finish what is under way, then return."""
+    ready: Callable[[], None] = lambda: None
+    """Call it once the process serves: the supervisor then counts it as ready. Calling it again does nothing."""
     resources: Resources = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,97 @@
+"""What installed capabilities bring together: functions by name, event classes by type, topics, services.
+
+Neighbours: `capability.py` describes one; the supervisor, the gateway and the command line look things up here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sixfold_events
+from sixfold import capability, errors
+from sixfold.bus import port
+from sixfold.capability import Capability, Service
+from sixfold.function import AnyFunction
+from sixfold_events import Event
+from sixfold_events.registry import Registry
+
+SCHEMAS = Path(sixfold_events.__file__).parent / "schemas"
+SAMPLES = Path(sixfold_events.__file__).parent / "samples"
+
+
+class UnknownNameError(errors.UsageError):
+    """Nothing installed has this name; the message lists near ones."""
+
+
+class Catalogue:
+    """Everything that `capabilities` bring; each part is imported when it is first asked for."""
+
+    def __init__(self, capabilities: Iterable[Capability]) -> None:
+        self.capabilities = tuple(capabilities)
+
+    @functools.cached_property
+    def functions(self) -> dict[str, AnyFunction]:
+        """Functions by name. Raises CapabilityError where two share one: they would share a consumer group."""
+        found: dict[str, AnyFunction] = {}
+        for each in self.capabilities:
+            for function in capability.functions_of(each):
+                if found.setdefault(function.name, function) is not function:
+                    raise capability.CapabilityError(
+                        f"two functions are named {function.name}; give the one of {each.name} another name="
+                    )
+        return found
+
+    @functools.cached_property
+    def services(self) -> dict[str, Service]:
+        """Services by name."""
+        return {service.name: service for each in self.capabilities for service in each.services}
+
+    @functools.cached_property
+    def events(self) -> dict[str, type[Event]]:
+        """Event classes by type, the newest version of each."""
+        return self.registry.classes
+
+    @functools.cached_property
+    def registry(self) -> Registry:
+        """Schemas of all event classes, every frozen version included."""
+        classes = dict.fromkeys(cls for each in self.capabilities for cls in capability.events_of(each))
+        return Registry(classes, [SCHEMAS] if SCHEMAS.is_dir() else [])
+
+    @functools.cached_property
+    def topics(self) -> tuple[port.TopicSpec, ...]:
+        """Topics of all capabilities; where several name one, the spec that differs from the default wins."""
+        specs: dict[str, port.TopicSpec] = {}
+        for each in self.capabilities:
+            for spec in capability.topics_of(each):
+                if spec.name not in specs or specs[spec.name] == port.TopicSpec(name=spec.name):
+                    specs[spec.name] = spec
+        return tuple(specs.values())
+
+    def function(self, name: str) -> AnyFunction:
+        """The function `name`. Raises UnknownNameError."""
+        if name not in self.functions:
+            raise unknown("function", name, self.functions, "`sixfold functions` lists all")
+        return self.functions[name]
+
+    def event(self, event_type: str) -> type[Event]:
+        """The class of `event_type`. Raises UnknownNameError."""
+        if event_type not in self.events:
+            raise unknown("event type", event_type, self.events, "`sixfold event types` lists all")
+        return self.events[event_type]
+
+
+def unknown(kind: str, name: str, known: Iterable[str], advice: str) -> UnknownNameError:
+    """The error for a `kind` called `name` that is not among `known`."""
+    names: Sequence[str] = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [each for each in names if name in each][:3]
+    guess = f"did you mean {' or '.join(near)}? " if near else ""
+    return UnknownNameError(f"there is no {kind} {name!r}; {guess}{advice}")
+
+
+@functools.cache
+def installed() -> Catalogue:
+    """The catalogue of every installed capability."""
+    return Catalogue(capability.discover())
