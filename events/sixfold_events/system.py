@@ -1,0 +1,56 @@
+"""Events of the system itself: what its processes say of their functions. The gateway folds them into metrics."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sixfold_events.event import Event
+
+
+class FunctionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of one function in one process, all since the process started."""
+
+    function: str
+    """Its name, such as `pipeline.start`."""
+    records: int = 0
+    """Records done with: handled, skipped or parked."""
+    skipped: int = 0
+    """Records that hold no event for it: other types of the topic, tombstones."""
+    attempts: int = 0
+    """Calls of the handler."""
+    failures: int = 0
+    """Attempts that raised or took too long."""
+    dead_letters: int = 0
+    """Records parked in its dead-letter topic."""
+    emitted: int = 0
+    """Events that it emitted."""
+    fenced: int = 0
+    """Settles refused because a rebalance had given the partition away. Expected now and then."""
+    restarts: int = 0
+    """Restarts of its worker after a crash."""
+    running: int = 0
+    """Handlers that run now."""
+    retrying: int = 0
+    """Records that wait for their next attempt now."""
+    duration_sum_s: float = 0.0
+    """Time in attempts, in seconds."""
+    duration_counts: list[int] = []
+    """Attempts by duration: one count for each of the report's `duration_bounds_s`, and one for longer ones."""
+    halted: str = ""
+    """Why its worker stopped for good (its code contradicts its declaration); empty while it runs."""
+
+
+class ProcessReported(Event, topic="system.processes", key="process"):
+    """A process runs functions, and these are their counters. Sent when they changed, every few seconds at most."""
+
+    process: str
+    """Name of the process, such as `functions`."""
+    pid: int
+    started_at_ms: int
+    """When it started, Unix milliseconds: counters begin at zero there."""
+    reported_at_ms: int
+    stopped: bool = False
+    """True in the last report of a process that was stopped in order."""
+    duration_bounds_s: list[float] = []
+    """Upper bounds of the duration histogram, in seconds."""
+    functions: list[FunctionReport] = []
