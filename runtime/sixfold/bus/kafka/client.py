@@ -1,0 +1,132 @@
+"""The bus on a Kafka cluster. `KafkaBus` keeps `sixfold.bus.port`; the modules beside it are its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.kafka import consumer, failures, producing, reading, topics
+from sixfold.bus.kafka import settings as kafka_settings
+
+
+class KafkaBus:
+    """`port.Bus` on the cluster at `bootstrap` (`host:port[,host:port…]`)."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        data_dir: Path,
+        clock: clocks.Clock,
+        settings: kafka_settings.KafkaSettings | None = None,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._data_dir = data_dir  # tables will keep their copies here once they outgrow memory
+        self._clock = clock
+        self._settings = settings or kafka_settings.KafkaSettings()
+        self._admin = topics.TopicAdmin(bootstrap, clock, self._settings)
+        self._publisher = producing.Publisher(bootstrap, clock, self._settings, self._admin)
+        self._reader = reading.OffsetReader(bootstrap, self._settings)
+
+    @property
+    def url(self) -> str:
+        return f"kafka://{self._bootstrap}"
+
+    async def __aenter__(self) -> Self:
+        await self._admin.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._publisher.close()
+        await self._reader.close()
+        await self._admin.close()
+
+    async def create_topics(self, specs: Sequence[port.TopicSpec]) -> None:
+        await self._admin.create(specs)
+
+    async def topics(self) -> dict[str, port.TopicSpec]:
+        return await self._admin.list()
+
+    async def delete_topic(self, name: str) -> None:
+        await self._admin.delete(name)
+
+    async def publish(self, records: Sequence[port.NewRecord]) -> list[port.Position]:
+        return await self._publisher.publish(records)
+
+    async def offsets(self, partition: port.TopicPartition) -> port.Offsets:
+        await self._check(partition)
+        client = await self._reader.client()
+        with failures.translated(self._bootstrap, f"asking for the offsets of {partition}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                starts = await reading.starts(client, [partition])
+                ends = await reading.ends(client, [partition])
+        return port.Offsets(starts[partition], ends[partition])
+
+    async def offset_at(self, partition: port.TopicPartition, timestamp_ms: int) -> int:
+        await self._check(partition)
+        client = await self._reader.client()
+        with failures.translated(self._bootstrap, f"asking for an offset of {partition}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                return (await reading.at(client, {partition: timestamp_ms}))[partition]
+
+    async def _check(self, partition: port.TopicPartition) -> None:
+        count = (await self._admin.find(partition.topic)).partitions
+        if not 0 <= partition.partition < count:
+            raise errors.UsageError(f"{partition}: the topic has partitions 0 to {count - 1}")
+
+    async def committed(self, group: str) -> dict[port.TopicPartition, int]:
+        return {partition: entry.offset for partition, entry in (await self._admin.committed(group)).items()}
+
+    async def lag(self, group: str, topics: Sequence[str]) -> dict[port.TopicPartition, int]:
+        partitions = [
+            port.TopicPartition(name, number)
+            for name in topics
+            for number in range((await self._admin.find(name)).partitions)
+        ]
+        committed = await self.committed(group)
+        client = await self._reader.client()
+        with failures.translated(self._bootstrap, f"measuring the lag of {group!r}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                starts = await reading.starts(client, partitions)
+                ends = await reading.ends(client, partitions)
+        return {p: max(0, ends[p] - max(committed.get(p, 0), starts[p])) for p in partitions}
+
+    def subscribe(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        start: port.Start = port.EARLIEST,
+        listener: port.Listener | None = None,
+        member: str | None = None,
+        revoke_timeout_s: float = 30.0,
+    ) -> port.Consumer:
+        return consumer.KafkaConsumer(
+            self._shared(),
+            group=group,
+            names=topics,
+            start=start,
+            listener=listener,
+            member=member,
+            revoke_timeout_s=revoke_timeout_s,
+        )
+
+    def assign(
+        self,
+        partitions: Sequence[port.TopicPartition],
+        *,
+        start: port.Start = port.EARLIEST,
+        group: str | None = None,
+    ) -> port.Consumer:
+        return consumer.KafkaConsumer(self._shared(), group=group, pinned=partitions, start=start)
+
+    def _shared(self) -> consumer.Shared:
+        return consumer.Shared(self._bootstrap, self._clock, self._settings, self._admin, self._publisher)

@@ -1,0 +1,312 @@
+"""A consumer on Kafka: fetches, and settles what became of the records."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import errors as kafka
+from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.structs import OffsetAndMetadata
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.kafka import assignor, failures, membership, producing, reading, tables, topics, transactions
+from sixfold.bus.kafka import settings as kafka_settings
+
+STOP_S = 10.0
+"""How long leaving a group and closing may take."""
+INT32_MAX = 2**31 - 1
+
+
+class Shared(NamedTuple):
+    """What the bus lends to its consumers."""
+
+    bootstrap: str
+    clock: clocks.Clock
+    settings: kafka_settings.KafkaSettings
+    admin: topics.TopicAdmin
+    publisher: producing.Publisher
+
+
+class KafkaConsumer:
+    """`port.Consumer`: a member of a group (`names`), or a reader of pinned partitions (`pinned`)."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        group: str | None,
+        names: Sequence[str] = (),
+        pinned: Sequence[port.TopicPartition] = (),
+        start: port.Start = port.EARLIEST,
+        listener: port.Listener | None = None,
+        member: str | None = None,
+        revoke_timeout_s: float = 30.0,
+    ) -> None:
+        self._shared = shared
+        self._group = group
+        self._names = list(names)
+        self._pinned = list(pinned)
+        self._start = start
+        self._member = member
+        self._revoke_timeout_s = revoke_timeout_s
+        self._client: Any = None
+        self._alive_s = 0.0
+        self._committed: dict[port.TopicPartition, int] = {}
+        self._tables = tables.Tables(group or "", shared.bootstrap, shared.settings, shared.admin)
+        self._transactions = transactions.Transactions(group or "", shared.bootstrap, shared.settings)
+        self._members = membership.Membership(
+            shared.clock,
+            listener,
+            prepare=self._prepare,
+            release=self._transactions.close,
+            revoke_timeout_s=revoke_timeout_s,
+        )
+
+    async def __aenter__(self) -> Self:
+        for name in self._names or sorted({partition.topic for partition in self._pinned}):
+            topic = await self._shared.admin.find(name)
+            for partition in self._pinned:
+                if partition.topic == name and not 0 <= partition.partition < topic.partitions:
+                    raise errors.UsageError(f"{partition}: the topic has partitions 0 to {topic.partitions - 1}")
+        self._client = self._new_client()
+        self._members.watch(self._client)
+        try:
+            with self._translated("joining"):
+                async with asyncio.timeout(self._shared.settings.request_timeout_s):
+                    await self._client.start()
+                if self._names:
+                    self._watch_heartbeats()
+                    self._client.subscribe(self._names, listener=self._members)
+                else:
+                    self._client.assign([topics.kafka_partition(partition) for partition in self._pinned])
+                    self._members.hold()
+                    self._members.take(self._pinned)
+                async with asyncio.timeout(self._revoke_timeout_s + self._shared.settings.session_timeout_s + STOP_S):
+                    await self._members.changed.wait()
+            self._raise_failure()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    def _new_client(self) -> Any:
+        settings = self._shared.settings
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._shared.bootstrap,
+            group_id=self._group,
+            group_instance_id=self._member,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # for positions that retention took meanwhile; starts are found in _prepare
+            isolation_level="read_committed",
+            partition_assignment_strategy=(assignor.Assignor(self._members.hold),),
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+            rebalance_timeout_ms=int((self._revoke_timeout_s + settings.session_timeout_s) * 1000),
+            max_poll_interval_ms=INT32_MAX,  # the worker's watchdog judges progress; a slow handler is no dead member
+            fetch_max_wait_ms=settings.fetch_wait_ms,
+            max_partition_fetch_bytes=settings.fetch_partition_bytes,
+            request_timeout_ms=int(settings.request_timeout_s * 1000),
+            retry_backoff_ms=settings.retry_backoff_ms,
+        )
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        await self._members.leave()
+        with contextlib.suppress(TimeoutError, kafka.KafkaError):
+            async with asyncio.timeout(STOP_S):
+                if self._member is not None and self._names and client._coordinator is not None:
+                    await self._leave_for_good(client._coordinator)
+                await client.stop()
+        self._members.owned = frozenset()
+        await self._transactions.close()
+
+    async def _leave_for_good(self, coordinator: Any) -> None:
+        """aiokafka keeps a static member's place when it closes; the port says that its partitions go at once."""
+        if coordinator.generation > 0:
+            await coordinator._send_req(LeaveGroupRequest(self._group, coordinator.member_id))
+
+    def _watch_heartbeats(self) -> None:
+        """Note when the coordinator last knew us: after a session timeout without that, others own our partitions."""
+        coordinator, clock = self._client._coordinator, self._shared.clock
+        beat = coordinator._do_heartbeat
+
+        async def noted() -> bool:
+            sent_s = clock.monotonic()
+            alive: bool = await beat()
+            if alive:
+                self._alive_s = sent_s
+            return alive
+
+        coordinator._do_heartbeat = noted
+
+    def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        return failures.translated(self._shared.bootstrap, f"{doing} ({self._group or 'no group'})")
+
+    def _raise_failure(self) -> None:
+        failure, self._members.failure = self._members.failure, None
+        if failure is not None:
+            raise failure
+
+    async def _prepare(self, partitions: Sequence[port.TopicPartition]) -> None:
+        """Fence the last owner, restore the tables, find where to start."""
+        self._alive_s = self._shared.clock.monotonic()
+        committed: dict[port.TopicPartition, int] = {}
+        with self._translated("taking over partitions"):
+            if self._group is not None and partitions:
+                committed, atomic = await self._read_committed(partitions)
+                if atomic and self._names:
+                    await self._transactions.open(atomic)
+                    committed, _ = await self._read_committed(partitions)
+                await self._tables.restore({partition.partition for partition in partitions})
+            self._committed = dict(committed)
+            starts = {p: max(committed.get(p, 0), self._tables.reflected(p)) for p in partitions}
+            unknown = [p for p in partitions if p not in committed and not starts[p]]
+            async with asyncio.timeout(self._shared.settings.request_timeout_s):
+                starts.update(await reading.positions(self._client, unknown, self._start))
+            for partition, offset in starts.items():
+                self._client.seek(topics.kafka_partition(partition), offset)
+
+    async def _read_committed(
+        self, partitions: Sequence[port.TopicPartition]
+    ) -> tuple[dict[port.TopicPartition, int], list[port.TopicPartition]]:
+        """Committed offsets, and the partitions among them that were committed by a transaction."""
+        async with asyncio.timeout(self._shared.settings.request_timeout_s):
+            found = await self._client._coordinator.fetch_committed_offsets(
+                [topics.kafka_partition(partition) for partition in partitions]
+            )
+        entries = {port.TopicPartition(p.topic, p.partition): entry for p, entry in found.items() if entry.offset >= 0}
+        atomic = [p for p, entry in entries.items() if entry.metadata == transactions.ATOMIC_NOTE]
+        return {p: entry.offset for p, entry in entries.items()}, atomic
+
+    def assignment(self) -> frozenset[port.TopicPartition]:
+        return self._members.owned if self._members.ready.is_set() else frozenset()
+
+    async def fetch(
+        self, *, records_max: int = 500, wait_s: float = 0.5
+    ) -> dict[port.TopicPartition, list[port.Record]]:
+        deadline = self._shared.clock.monotonic() + wait_s
+        client = self._open_client()
+        try:
+            async with asyncio.timeout(wait_s + 0.05):  # aiokafka waits for a rebalance to end, however long
+                await self._members.ready.wait()
+                self._raise_failure()
+                left_s = max(0.0, deadline - self._shared.clock.monotonic())
+                with self._translated("fetching"):
+                    found = await client.getmany(timeout_ms=int(left_s * 1000), max_records=records_max)
+        except TimeoutError:
+            return {}
+        return {
+            port.TopicPartition(partition.topic, partition.partition): [
+                port.Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records
+            ]
+            for partition, records in found.items()
+        }
+
+    def _open_client(self) -> Any:
+        if self._client is None:
+            raise errors.UsageError("the consumer is not open; use it inside `async with`")
+        return self._client
+
+    async def settle(
+        self,
+        *,
+        records: Sequence[port.NewRecord] = (),
+        state: Sequence[port.StatePut] = (),
+        offsets: Mapping[port.TopicPartition, int] | None = None,
+        atomic: bool = False,
+    ) -> None:
+        offsets = offsets or {}
+        self._open_client()
+        if self._group is None and (offsets or state):
+            raise errors.UsageError("offsets and state belong to a group; give `assign` one")
+        self._check_owned(offsets)
+        rows = tables.rows_as_records(self._group or "", state, offsets)
+        if state:
+            await self._tables.prepare(state, offsets)
+        if offsets and (atomic or tables.needs_transaction(state, self._shared.settings.batch_bytes)):
+            await self._settle_atomically([*records, *rows], offsets)
+        else:
+            await self._shared.publisher.publish(records)
+            self._check_owned(offsets)
+            await self._shared.publisher.publish_whole(rows)
+            self._check_owned(offsets)
+            await self._commit(offsets)
+        self._committed.update(offsets)
+        self._tables.apply(state, offsets)
+
+    def _check_owned(self, partitions: Mapping[port.TopicPartition, int]) -> None:
+        taken = [partition for partition in partitions if partition not in self._members.owned]
+        if taken:
+            raise failures.fenced(", ".join(map(str, taken)))
+        silent_s = self._shared.clock.monotonic() - self._alive_s
+        if self._names and partitions and silent_s > self._shared.settings.session_timeout_s:
+            raise failures.fenced(", ".join(map(str, partitions)), f"no heartbeat for {silent_s:.1f} s")
+
+    async def _commit(self, offsets: Mapping[port.TopicPartition, int]) -> None:
+        if not offsets:
+            return
+        committing = {topics.kafka_partition(p): OffsetAndMetadata(offset, "") for p, offset in offsets.items()}
+        with self._translated("committing"):
+            async with asyncio.timeout(self._shared.settings.publish_timeout_s):
+                await self._client.commit(committing)
+
+    async def _settle_atomically(
+        self, records: Sequence[port.NewRecord], offsets: Mapping[port.TopicPartition, int]
+    ) -> None:
+        placed = await self._shared.publisher.place(records)
+        partitions = sorted(offsets)
+        fresh = [partition for partition in partitions if not self._transactions.is_open(partition)]
+        if fresh:
+            await self._transactions.open(fresh)
+            with self._translated("reading committed offsets"):
+                committed, _ = await self._read_committed(fresh)
+            self._check_owned(offsets)
+            if any(committed.get(partition) != self._committed.get(partition) for partition in fresh):
+                # The last owner, or a settle of ours that seemed to fail, got through after we had looked.
+                if self._names:
+                    self._client._coordinator.request_rejoin()
+                raise failures.fenced(", ".join(map(str, fresh)), "offsets were committed beside this member")
+        await self._transactions.run(partitions, placed, offsets, clocks.now_ms(self._shared.clock))
+
+    async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        self._check_state(table, partition)
+        return self._tables.get(table, partition, key)
+
+    async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
+        self._check_state(table, partition)
+        return self._tables.scan(table, partition)
+
+    def _check_state(self, table: str, partition: int) -> None:
+        tables.changelog(self._group or "", table)
+        if all(owned.partition != partition for owned in self._members.owned):
+            raise failures.fenced(f"table {table!r} of partition {partition}")
+
+    async def seek(self, partition: port.TopicPartition, offset: int) -> None:
+        client = self._open_client()
+        if partition not in self.assignment():
+            raise failures.fenced(partition)
+        client.seek(topics.kafka_partition(partition), offset)
+
+    def pause(self, partitions: Sequence[port.TopicPartition]) -> None:
+        self._members.paused.update(partitions)
+        for partition in self.assignment().intersection(partitions):
+            self._client.pause(topics.kafka_partition(partition))
+
+    def resume(self, partitions: Sequence[port.TopicPartition]) -> None:
+        self._members.paused.difference_update(partitions)
+        for partition in self.assignment().intersection(partitions):
+            self._client.resume(topics.kafka_partition(partition))

@@ -1,0 +1,265 @@
+"""Appending records through aiokafka's producers: partitions are chosen, sizes checked, batches filled, failures waited out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import murmur2, port
+from sixfold.bus.kafka import failures, specs, topics
+from sixfold.bus.kafka import settings as kafka_settings
+
+BATCHED_RECORDS_MIN = 8
+"""From so many records for one partition on, a publish builds its own batches: no future for each record."""
+CHECK_S = 2.0
+"""A publish that waits for so long looks whether its topics still exist: aiokafka would try for ever."""
+STOP_S = 5.0
+"""How long a producer may take to flush when it is closed."""
+REQUEST_BYTES_MAX = 100_000_000
+"""Brokers take no larger requests (`socket.request.max.bytes`); the topic's own limit is checked before."""
+
+
+def new_producer(
+    bootstrap: str,
+    settings: kafka_settings.KafkaSettings,
+    *,
+    batch_bytes: int,
+    transactional_id: str | None = None,
+) -> Any:
+    """An idempotent producer, not started: retries inside it never store a record twice."""
+    options: dict[str, Any] = {}
+    if transactional_id is not None:
+        options["transactional_id"] = transactional_id
+        options["transaction_timeout_ms"] = int(settings.transaction_timeout_s * 1000)
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=settings.linger_ms,
+        max_batch_size=batch_bytes,
+        max_request_size=REQUEST_BYTES_MAX,
+        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        retry_backoff_ms=settings.transaction_backoff_ms if transactional_id else settings.retry_backoff_ms,
+        **options,
+    )
+
+
+async def stop_producer(producer: Any, timeout_s: float = STOP_S) -> None:
+    """Flush and close; what cannot be delivered in time is dropped, as its publishers were told by then."""
+    with contextlib.suppress(TimeoutError, kafka.KafkaError):
+        async with asyncio.timeout(timeout_s):
+            await producer.stop()
+            return
+    # aiokafka waits for ever for batches that no broker takes: fail them, so that its own tasks end.
+    accumulator = producer._message_accumulator
+    for queue in accumulator._batches.values():
+        accumulator._pending_batches.update(queue)
+    accumulator.fail_all(kafka.ProducerClosed())
+    await producer.client.close()
+    with contextlib.suppress(Exception):
+        await producer._sender.close()
+
+
+async def append(
+    producer: Any, records: Sequence[tuple[port.NewRecord, int]], now_ms: int, *, whole: bool = False
+) -> list[port.Position]:
+    """Append records, each with its partition, in order within each partition; returns when all are stored.
+
+    With `whole` those of one partition go as one batch, which they must fit.
+    """
+    by_partition: dict[tuple[str, int], list[int]] = {}
+    for index, (record, partition) in enumerate(records):
+        by_partition.setdefault((record.topic, partition), []).append(index)
+    positions: list[port.Position | None] = [None] * len(records)
+    waits = []
+    for (topic, partition), indexes in by_partition.items():
+        work = _append_batches if whole or len(indexes) >= BATCHED_RECORDS_MIN else _append_each
+        waits.append(work(producer, topic, partition, [(i, records[i][0]) for i in indexes], positions, now_ms))
+    if len(waits) == 1:
+        await waits[0]
+    else:
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+    return positions  # type: ignore[return-value]  # every place is filled, or an error was raised
+
+
+async def _append_each(
+    producer: Any,
+    topic: str,
+    partition: int,
+    records: Sequence[tuple[int, port.NewRecord]],
+    positions: list[port.Position | None],
+    now_ms: int,
+) -> None:
+    """Through the batch that everybody fills: best for single records from many tasks."""
+    sent = []
+    for index, record in records:
+        stamp = now_ms if record.timestamp_ms is None else record.timestamp_ms
+        sent.append(
+            (index, await producer.send(topic, record.value, record.key, partition, stamp, list(record.headers)))
+        )
+    for index, future in sent:
+        positions[index] = port.Position(topic, partition, (await future).offset)
+
+
+async def _append_batches(
+    producer: Any,
+    topic: str,
+    partition: int,
+    records: Sequence[tuple[int, port.NewRecord]],
+    positions: list[port.Position | None],
+    now_ms: int,
+) -> None:
+    """Through batches of this publish alone."""
+    start = 0
+    while start < len(records):
+        builder = producer.create_batch()
+        end = start
+        for _, record in records[start:]:
+            stamp = now_ms if record.timestamp_ms is None else record.timestamp_ms
+            if (
+                builder.append(timestamp=stamp, key=record.key, value=record.value, headers=list(record.headers))
+                is None
+            ):
+                break
+            end += 1
+        builder.close()
+        stored = await (await producer.send_batch(builder, topic, partition=partition))
+        for place in range(start, end):
+            positions[records[place][0]] = port.Position(topic, partition, stored.offset + place - start)
+        start = end
+
+
+class Publisher:
+    """`Bus.publish` on Kafka."""
+
+    def __init__(
+        self, bootstrap: str, clock: clocks.Clock, settings: kafka_settings.KafkaSettings, admin: topics.TopicAdmin
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._clock = clock
+        self._settings = settings
+        self._admin = admin
+        self._producers: dict[int, Any] = {}
+        self._starting = asyncio.Lock()
+        self._turns: dict[str, int] = {}
+
+    async def close(self) -> None:
+        """Flush and close."""
+        producers, self._producers = list(self._producers.values()), {}
+        await asyncio.gather(*(stop_producer(producer) for producer in producers))
+
+    async def place(self, records: Sequence[port.NewRecord]) -> list[tuple[port.NewRecord, int]]:
+        """Each record with its partition; raises for a record that cannot be stored, before any is."""
+        placed = []
+        for record in records:
+            topic = self._admin.known(record.topic) or await self._admin.find(record.topic)
+            size = specs.size_bytes(record.key, record.value, record.headers)
+            if size > topic.record_bytes_max:
+                raise port.RecordTooLargeError(
+                    f"a record for topic {record.topic!r} has {size} bytes, the topic takes {topic.record_bytes_max}. "
+                    "Make it smaller, or give the topic a larger record_bytes_max"
+                )
+            if record.value is None and record.key is None:
+                raise errors.UsageError(f"a record for topic {record.topic!r} has neither key nor value; give it one")
+            placed.append((record, self._partition(record, topic.partitions)))
+        return placed
+
+    def _partition(self, record: port.NewRecord, partitions: int) -> int:
+        if record.partition is not None:
+            if not 0 <= record.partition < partitions:
+                raise errors.UsageError(
+                    f"topic {record.topic!r} has partitions 0 to {partitions - 1}, a record is pinned to {record.partition}"
+                )
+            return record.partition
+        if record.key is not None:
+            return murmur2.partition_for(record.key, partitions)
+        turn = self._turns.get(record.topic, 0)
+        self._turns[record.topic] = turn + 1
+        return turn % partitions
+
+    async def publish(self, records: Sequence[port.NewRecord]) -> list[port.Position]:
+        """See `port.Bus.publish`."""
+        if not records:
+            return []
+        placed = await self.place(records)
+        now_ms = clocks.now_ms(self._clock)
+        small: list[tuple[int, tuple[port.NewRecord, int]]] = []
+        large: list[tuple[int, tuple[port.NewRecord, int]]] = []
+        for index, pair in enumerate(placed):
+            (small if self._is_small(pair[0].topic) else large).append((index, pair))
+        if not small:
+            return await self._deliver(await self._producer(self._settings.batch_bytes), placed, now_ms)
+        positions: dict[int, port.Position] = {}
+        for share, batch_bytes in ((large, self._settings.batch_bytes), (small, self._settings.small_batch_bytes)):
+            if share:
+                stored = await self._deliver(await self._producer(batch_bytes), [pair for _, pair in share], now_ms)
+                positions.update(zip((index for index, _ in share), stored, strict=True))
+        return [positions[index] for index in range(len(placed))]
+
+    async def publish_whole(self, records: Sequence[port.NewRecord]) -> None:
+        """Store records that are pinned to their partitions; those of one partition as one batch: all or none.
+
+        They must fit into `batch_bytes` for each partition.
+        """
+        if not records:
+            return
+        placed = await self.place(records)
+        producer = await self._producer(self._settings.batch_bytes)
+        await self._deliver(producer, placed, clocks.now_ms(self._clock), whole=True)
+
+    def _is_small(self, topic: str) -> bool:
+        known = self._admin.known(topic)
+        return known is not None and known.record_bytes_max + specs.RECORD_OVERHEAD_BYTES < self._settings.batch_bytes
+
+    async def _producer(self, batch_bytes: int) -> Any:
+        producer = self._producers.get(batch_bytes)
+        if producer is not None:
+            return producer
+        async with self._starting:
+            if batch_bytes not in self._producers:
+                producer = new_producer(self._bootstrap, self._settings, batch_bytes=batch_bytes)
+                try:
+                    with failures.translated(self._bootstrap, "opening a producer"):
+                        async with asyncio.timeout(self._settings.request_timeout_s):
+                            await producer.start()
+                except BaseException:
+                    await stop_producer(producer)
+                    raise
+                self._producers[batch_bytes] = producer
+            return self._producers[batch_bytes]
+
+    async def _deliver(
+        self, producer: Any, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int, *, whole: bool = False
+    ) -> list[port.Position]:
+        names = {record.topic for record, _ in placed}
+        storing = asyncio.ensure_future(append(producer, placed, now_ms, whole=whole))
+        deadline = self._clock.monotonic() + self._settings.publish_timeout_s
+        try:
+            with failures.translated(self._bootstrap, f"publishing to {', '.join(sorted(names))}"):
+                while True:
+                    done, _ = await asyncio.wait({storing}, timeout=CHECK_S)
+                    if done:
+                        return storing.result()
+                    await self._still_there(names)
+                    if self._clock.monotonic() >= deadline:
+                        raise TimeoutError(f"no answer in {self._settings.publish_timeout_s:g} s; it may be stored yet")
+        except port.BusUnavailableError:
+            await self._still_there(names)
+            raise
+        finally:
+            storing.cancel()
+
+    async def _still_there(self, names: set[str]) -> None:
+        for name in names:
+            self._admin.forget(name)
+            await self._admin.find(name)

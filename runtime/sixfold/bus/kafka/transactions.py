@@ -1,0 +1,118 @@
+"""Settling in one Kafka transaction: outputs, changelog and offsets appear together or not at all.
+
+aiokafka knows no KIP-447, so a broker does not fence a transaction's offsets by the group's generation, only by the
+producer. Hence one transactional producer for each input partition: whoever takes the partition over opens the same
+transactional id, which aborts what the last owner left open and refuses everything that it tries later. A settle over
+several partitions is one transaction, of the first one's producer, with the others' producers opened as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka.structs import OffsetAndMetadata
+
+from sixfold.bus import port
+from sixfold.bus.kafka import failures, producing, topics
+from sixfold.bus.kafka import settings as kafka_settings
+
+ATOMIC_NOTE = "atomic"
+"""Left with offsets that a transaction committed: the partition's next owner then fences the last one before it reads."""
+
+
+def transactional_id(group: str, partition: port.TopicPartition) -> str:
+    """One for each input partition of a group."""
+    return f"sixfold:{group}:{partition.topic}:{partition.partition}"
+
+
+class Transactions:
+    """The transactional producers of the partitions that one member owns."""
+
+    def __init__(self, group: str, bootstrap: str, settings: kafka_settings.KafkaSettings) -> None:
+        self._group = group
+        self._bootstrap = bootstrap
+        self._settings = settings
+        self._producers: dict[port.TopicPartition, Any] = {}
+        self._locks: dict[port.TopicPartition, asyncio.Lock] = {}
+
+    def is_open(self, partition: port.TopicPartition) -> bool:
+        """Whether this member fenced the partition's last owner."""
+        return partition in self._producers
+
+    async def open(self, partitions: Sequence[port.TopicPartition]) -> None:
+        """Fence the last owners of these partitions; what they left open is aborted."""
+        await asyncio.gather(*(self._open(partition) for partition in partitions if partition not in self._producers))
+
+    async def _open(self, partition: port.TopicPartition) -> None:
+        producer = producing.new_producer(
+            self._bootstrap,
+            self._settings,
+            batch_bytes=self._settings.batch_bytes,
+            transactional_id=transactional_id(self._group, partition),
+        )
+        try:
+            with failures.translated(self._bootstrap, f"opening the transactions of {partition}"):
+                async with asyncio.timeout(self._settings.request_timeout_s):
+                    await producer.start()
+        except BaseException:
+            await producing.stop_producer(producer)
+            raise
+        self._producers[partition] = producer
+
+    async def close(self) -> None:
+        """Abort what is under way and give the producers up."""
+        producers, self._producers = list(self._producers.values()), {}
+        await asyncio.gather(*(self._discard(producer) for producer in producers))
+
+    async def _discard(self, producer: Any) -> None:
+        manager = producer._txn_manager
+        if manager.is_in_transaction() and not manager.is_fatal_error():
+            try:
+                async with asyncio.timeout(producing.STOP_S):
+                    await producer.abort_transaction()
+            except Exception:  # noqa: S110 - the broker aborts it when it times out, or when the next owner opens its id
+                pass
+        await producing.stop_producer(producer)
+
+    async def run(
+        self,
+        partitions: Sequence[port.TopicPartition],
+        records: Sequence[tuple[port.NewRecord, int]],
+        offsets: Mapping[port.TopicPartition, int],
+        now_ms: int,
+    ) -> None:
+        """One transaction. Raises FencedError when another member opened the partition, BusUnavailableError when
+        nobody answers in time; then whether it was committed shows when the partition is opened again.
+        """
+        first = min(partitions)
+        async with self._locks.setdefault(first, asyncio.Lock()):
+            producer = self._producers.get(first)
+            if producer is None:
+                raise failures.fenced(first, "given up while it waited")
+            try:
+                with failures.translated(self._bootstrap, f"settling {first} in a transaction"):
+                    async with asyncio.timeout(self._settings.publish_timeout_s):
+                        await self._transact(producer, records, offsets, now_ms)
+            except BaseException:  # the next settle opens it again, which also tells how this one ended
+                self._producers.pop(first, None)
+                await self._discard(producer)
+                raise
+
+    async def _transact(
+        self,
+        producer: Any,
+        records: Sequence[tuple[port.NewRecord, int]],
+        offsets: Mapping[port.TopicPartition, int],
+        now_ms: int,
+    ) -> None:
+        committing = {
+            topics.kafka_partition(partition): OffsetAndMetadata(offset, ATOMIC_NOTE)
+            for partition, offset in offsets.items()
+        }
+        await producer.begin_transaction()
+        if records:
+            await producing.append(producer, records, now_ms)
+        await producer.send_offsets_to_transaction(committing, self._group)
+        await producer.commit_transaction()
