@@ -78,8 +78,18 @@ def routes(gateway: Gateway, settings: GitSettings | None = None) -> Sequence[Ro
         Route(path="/git", endpoint=listing),
         Route(path="/git", endpoint=create, methods=("POST",)),
         Route(path="/git/{repository}/info/refs", endpoint=_told(git.info_refs)),
-        Route(path="/git/{repository}/git-upload-pack", endpoint=_told(git.upload_pack), methods=("POST",)),
-        Route(path="/git/{repository}/git-receive-pack", endpoint=_told(git.receive_pack), methods=("POST",)),
+        Route(
+            path="/git/{repository}/git-upload-pack",
+            endpoint=_told(git.upload_pack),
+            methods=("POST",),
+            body_bytes_max=None,
+        ),
+        Route(
+            path="/git/{repository}/git-receive-pack",
+            endpoint=_told(git.receive_pack),
+            methods=("POST",),
+            body_bytes_max=None,
+        ),
     ]
 
 

@@ -10,6 +10,9 @@ from starlette.responses import Response
 
 from sixfold.process import Process
 
+BODY_BYTES_MAX = 8 * 1024 * 1024
+"""Eight records of the largest default size; AWS's APIs take 1 to 6 MB."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -34,6 +37,8 @@ class Route:
     """Kinds of principals that may call it; others get 403, callers without a credential 401."""
     public: bool = False
     """No credential is asked for: health, and calls that bring their own proof (a web identity token)."""
+    body_bytes_max: int | None = BODY_BYTES_MAX
+    """A larger request body gets 413; None for one that is streamed and never held in memory whole."""
 
 
 @dataclass(frozen=True)
