@@ -1,0 +1,101 @@
+"""Topics and their partitions, kept in the log's file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.embedded import store as store_
+from sixfold.bus.embedded import wire
+
+PARTITIONS_MAX = 10_000
+"""Of one topic; a broker of Kafka is advised to hold about 4,000 in all."""
+NAME_LENGTH_MAX = 249
+"""As Kafka's."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(port.TopicSpec)
+
+
+class Catalogue:
+    """The topics of one store. Used by the owner's thread alone."""
+
+    def __init__(self, store: store_.Store) -> None:
+        self._store = store
+        self.topics: dict[str, wire.Topic] = {}
+        for number, blob in store.execute("SELECT id, spec FROM topics").fetchall():
+            assert isinstance(blob, bytes)
+            spec = _decoder.decode(blob)
+            rows = store.execute("SELECT id FROM partitions WHERE topic = ? ORDER BY number", (number,))
+            self.topics[spec.name] = wire.Topic(spec, tuple(row[0] for row in rows))
+
+    def spec_of(self, partition: int) -> port.TopicSpec | None:
+        """The topic that a partition belongs to; None where it is gone."""
+        log = self._store.logs.get(partition)
+        return None if log is None else self.topics[log.topic].spec
+
+    def create(self, specs: Sequence[port.TopicSpec]) -> bool:
+        """Make those that do not exist; true where any was made. Raises TopicConflictError, then none is made."""
+        new: dict[str, port.TopicSpec] = {}
+        for spec in specs:
+            _check(spec)
+            existing = self.topics[spec.name].spec if spec.name in self.topics else new.get(spec.name)
+            if existing is None:
+                new[spec.name] = spec
+            elif existing.partitions != spec.partitions:
+                raise port.TopicConflictError(
+                    f"topic {spec.name!r} exists with {existing.partitions} partitions, {spec.partitions} were "
+                    "declared; declare as many as it has, or delete it first"
+                )
+        made: list[tuple[wire.Topic, list[store_.Log]]] = []
+        if not new:
+            return False
+        with self._store.transaction():
+            for spec in new.values():
+                self._store.execute("INSERT INTO topics(name, spec) VALUES(?,?)", (spec.name, _encoder.encode(spec)))
+                number = self._store.connection.last_insert_rowid()
+                logs = []
+                for index in range(spec.partitions):
+                    self._store.execute("INSERT INTO partitions(topic, number) VALUES(?,?)", (number, index))
+                    identity = self._store.connection.last_insert_rowid()
+                    logs.append(store_.Log(identity, spec.name, index, 0, 0, 0, 0, 0))
+                made.append((wire.Topic(spec, tuple(log.id for log in logs)), logs))
+        for topic, logs in made:
+            self.topics[topic.spec.name] = topic
+            self._store.logs.update((log.id, log) for log in logs)
+        return True
+
+    def delete(self, name: str) -> tuple[int, ...]:
+        """Delete a topic; its partitions' ids. Their batches are swept away later. Raises UnknownTopicError."""
+        topic = self.topics.get(name)
+        if topic is None:
+            raise unknown(name)
+        with self._store.transaction():
+            for partition in topic.partitions:
+                self._store.execute("DELETE FROM offsets WHERE partition = ?", (partition,))
+                self._store.execute("DELETE FROM partitions WHERE id = ?", (partition,))
+                self._store.execute("INSERT INTO trash VALUES(?)", (partition,))
+            self._store.execute("DELETE FROM topics WHERE name = ?", (name,))
+        del self.topics[name]
+        for partition in topic.partitions:
+            del self._store.logs[partition]
+        return topic.partitions
+
+
+def unknown(name: str) -> port.UnknownTopicError:
+    """The error for a topic that does not exist."""
+    return port.UnknownTopicError(f"no topic {name!r}; create it, or check its name with `sixfold topics`")
+
+
+def _check(spec: port.TopicSpec) -> None:
+    if not 1 <= spec.partitions <= PARTITIONS_MAX:
+        raise errors.UsageError(f"topic {spec.name!r}: {spec.partitions} partitions; expected 1 to {PARTITIONS_MAX}")
+    legal = all(letter.isascii() and (letter.isalnum() or letter in "._-") for letter in spec.name)
+    if not legal or not 1 <= len(spec.name) <= NAME_LENGTH_MAX or spec.name in {".", ".."}:
+        raise errors.UsageError(
+            f"topic name {spec.name!r}: expected 1 to {NAME_LENGTH_MAX} letters, digits, dots, underscores and dashes, "
+            "as Kafka takes"
+        )

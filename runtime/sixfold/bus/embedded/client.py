@@ -1,0 +1,246 @@
+"""The embedded bus as a client sees it: keeps `port.Bus` over a `link`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sixfold import clock as clocks
+from sixfold.bus import murmur2, port
+from sixfold.bus.embedded import batches, catalogue, owner, pinned, wire
+from sixfold.bus.embedded import link as link_
+from sixfold.bus.embedded import member as member_
+from sixfold.bus.embedded import settings as settings_
+
+_KEYS_CACHED = 65_536
+
+
+class EmbeddedBus:
+    """A connection to the log in `folder`; a `port.Bus`."""
+
+    def __init__(self, folder: Path, *, clock: clocks.Clock, settings: settings_.Settings | None = None) -> None:
+        self._settings = settings or settings_.Settings()
+        self._clock = clock
+        self._link = link_.Link(folder.absolute(), self._settings, clock)
+        self._topics: dict[str, wire.Topic] = {}
+        self._places: dict[int, port.TopicPartition] = {}
+        self._partition_for: Callable[[bytes, int], int] = functools.lru_cache(_KEYS_CACHED)(murmur2.partition_for)
+        self._turn = self._link.producer  # differs between processes, so that each begins with another partition
+
+    @property
+    def url(self) -> str:
+        return "embedded:"
+
+    @property
+    def owner(self) -> bool:
+        """True while this process owns the log and serves the others."""
+        return self._link.owner
+
+    async def __aenter__(self) -> Self:
+        await self._link.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._link.close()
+
+    async def create_topics(self, specs: Sequence[port.TopicSpec]) -> None:
+        await self._link.call(wire.CreateTopics(specs=list(specs)), wire.Done)
+        await self._refresh()
+
+    async def topics(self) -> dict[str, port.TopicSpec]:
+        await self._refresh()
+        return {name: topic.spec for name, topic in self._topics.items()}
+
+    async def delete_topic(self, name: str) -> None:
+        await self._link.call(wire.DeleteTopic(name=name), wire.Done)
+        self._topics.pop(name, None)
+
+    async def publish(self, records: Sequence[port.NewRecord]) -> list[port.Position]:
+        if not records:
+            return []
+        return await self.write(records)
+
+    async def offsets(self, partition: port.TopicPartition) -> port.Offsets:
+        ranges = await self._ranges([await self.partition_id(partition)])
+        return ranges[0]
+
+    async def offset_at(self, partition: port.TopicPartition, timestamp_ms: int) -> int:
+        request = wire.OffsetAt(partition=await self.partition_id(partition), timestamp_ms=timestamp_ms)
+        return (await self._link.call(request, wire.Found)).offset
+
+    async def committed(self, group: str) -> dict[port.TopicPartition, int]:
+        reply = await self._link.call(wire.GetCommitted(group=group), wire.Committed)
+        if any(partition not in self._places for partition, _ in reply.offsets):
+            await self._refresh()
+        return {self._places[partition]: offset for partition, offset in reply.offsets if partition in self._places}
+
+    async def lag(self, group: str, topics: Sequence[str]) -> dict[port.TopicPartition, int]:
+        committed = await self.committed(group)
+        partitions = {
+            port.TopicPartition(name, number): identity
+            for name in topics
+            for number, identity in enumerate((await self.topic(name)).partitions)
+        }
+        ranges = await self._ranges(list(partitions.values()))
+        return {
+            partition: end - min(max(committed.get(partition, start), start), end)
+            for partition, (start, end) in zip(partitions, ranges, strict=True)
+        }
+
+    def subscribe(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        start: port.Start = port.EARLIEST,
+        listener: port.Listener | None = None,
+        member: str | None = None,
+        revoke_timeout_s: float = 30.0,
+    ) -> port.Consumer:
+        return member_.GroupConsumer(
+            self,
+            self._link,
+            self._settings,
+            group=group,
+            topics=topics,
+            start=start,
+            listener=listener,
+            member=member,
+            revoke_timeout_s=revoke_timeout_s,
+        )
+
+    def assign(
+        self, partitions: Sequence[port.TopicPartition], *, start: port.Start = port.EARLIEST, group: str | None = None
+    ) -> port.Consumer:
+        return pinned.PinnedConsumer(self, self._link, self._settings, partitions=partitions, start=start, group=group)
+
+    async def topic(self, name: str) -> wire.Topic:
+        """A topic with its partitions' ids. Raises UnknownTopicError."""
+        if name not in self._topics:
+            await self._refresh()
+        if name not in self._topics:
+            raise catalogue.unknown(name)
+        return self._topics[name]
+
+    async def partition_id(self, partition: port.TopicPartition) -> int:
+        """The id of a partition. Raises UnknownTopicError."""
+        topic = await self.topic(partition.topic)
+        if not 0 <= partition.partition < len(topic.partitions):
+            raise _no_partition(partition.topic, partition.partition, len(topic.partitions))
+        return topic.partitions[partition.partition]
+
+    async def _refresh(self) -> None:
+        reply = await self._link.call(wire.ListTopics(), wire.Topics)
+        self._topics = {topic.spec.name: topic for topic in reply.topics}
+        for name, topic in self._topics.items():
+            for number, identity in enumerate(topic.partitions):
+                self._places.setdefault(identity, port.TopicPartition(name, number))
+
+    async def _ranges(self, partitions: list[int]) -> list[port.Offsets]:
+        reply = await self._link.call(wire.GetOffsets(partitions=partitions), wire.Ranges)
+        return [port.Offsets(start, end) for start, end in reply.ranges]
+
+    async def write(
+        self,
+        records: Sequence[port.NewRecord],
+        *,
+        consumer: int = 0,
+        group: str = "",
+        state: list[wire.State] | None = None,
+        offsets: Mapping[int, int] | None = None,
+    ) -> list[port.Position]:
+        """Append records, and in the same transaction store `state` and commit `offsets` (by partition id)."""
+        for name in {record.topic for record in records}:
+            await self.topic(name)
+        try:
+            return await self._write(records, consumer, group, state, offsets)
+        except port.UnknownTopicError:
+            # A topic may have been deleted and made again since its ids were learnt; nothing was stored.
+            known = dict(self._topics)
+            await self._refresh()
+            if all(known.get(record.topic) == self._topics.get(record.topic) for record in records):
+                raise
+            for name in {record.topic for record in records}:
+                await self.topic(name)
+            return await self._write(records, consumer, group, state, offsets)
+
+    async def _write(
+        self,
+        records: Sequence[port.NewRecord],
+        consumer: int,
+        group: str,
+        state: list[wire.State] | None,
+        offsets: Mapping[int, int] | None,
+    ) -> list[port.Position]:
+        plan = _Plan(self._settings.batch_bytes_max)
+        now_ms = clocks.now_ms(self._clock)
+        places: list[tuple[str, int, int, int]] = []
+        for record in records:
+            name = record.topic
+            topic = self._topics[name]
+            count = len(topic.partitions)
+            number = record.partition
+            if number is None:
+                if record.key is None:
+                    self._turn += 1
+                    number = self._turn % count
+                else:
+                    number = self._partition_for(record.key, count)
+            elif not 0 <= number < count:
+                raise _no_partition(name, number, count)
+            encoded = batches.encode_record(record, now_ms)
+            if len(encoded) > topic.spec.record_bytes_max:
+                raise owner.too_large(topic.spec, len(encoded))
+            timestamp_ms = now_ms if record.timestamp_ms is None else record.timestamp_ms
+            places.append((name, number, *plan.add(topic.partitions[number], encoded, timestamp_ms)))
+        bases = await self._link.write(
+            plan.batches(),
+            consumer=consumer,
+            group=group,
+            state=state,
+            offsets=list(offsets.items()) if offsets else None,
+        )
+        return [port.Position(name, number, bases[batch] + index) for name, number, batch, index in places]
+
+
+class _Plan:
+    """Sorts encoded records into batches by partition."""
+
+    def __init__(self, batch_bytes_max: int) -> None:
+        self._batch_bytes_max = batch_bytes_max
+        self._open: dict[int, tuple[int, list[bytes]]] = {}
+        self._all: list[tuple[int, list[bytes]]] = []
+        self._bytes: list[int] = []
+        self._newest: list[int] = []
+
+    def add(self, partition: int, encoded: bytes, timestamp_ms: int) -> tuple[int, int]:
+        """Number of the batch that `encoded` goes into, and its index in there."""
+        found = self._open.get(partition)
+        size = len(encoded)
+        if found is None or self._bytes[found[0]] + size > self._batch_bytes_max:
+            found = self._open[partition] = (len(self._all), [])
+            self._all.append((partition, found[1]))
+            self._bytes.append(0)
+            self._newest.append(timestamp_ms)
+        batch, records = found
+        records.append(encoded)
+        self._bytes[batch] += size
+        if timestamp_ms > self._newest[batch]:
+            self._newest[batch] = timestamp_ms
+        return batch, len(records) - 1
+
+    def batches(self) -> list[wire.Batch]:
+        """All batches, in order."""
+        return [
+            wire.Batch(partition, len(records), newest, max(map(len, records)), batches.payload(records))
+            for (partition, records), newest in zip(self._all, self._newest, strict=True)
+        ]
+
+
+def _no_partition(topic: str, number: int, count: int) -> port.UnknownTopicError:
+    return port.UnknownTopicError(f"topic {topic!r} has partitions 0 to {count - 1}, not {number}")

@@ -1,0 +1,254 @@
+"""Consumers of the embedded bus. One fetch is always on its way to the owner, which answers when there are records."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.embedded import buffer, wire
+from sixfold.bus.embedded import link as link_
+from sixfold.bus.embedded import settings as settings_
+
+if TYPE_CHECKING:
+    from sixfold.bus.embedded import client
+
+
+class BaseConsumer:
+    """Fetching, settling and state, whatever decides on the partitions."""
+
+    def __init__(
+        self, bus: client.EmbeddedBus, link: link_.Link, settings: settings_.Settings, *, group: str | None
+    ) -> None:
+        self._bus = bus
+        self._link = link
+        self._settings = settings
+        self._group = group
+        self._number = 0
+        self._buffers: dict[port.TopicPartition, buffer.Buffer] = {}
+        self._by_id: dict[int, buffer.Buffer] = {}
+        self._turns: deque[buffer.Buffer] = deque()
+        self._token = 0
+        self._wants: dict[int, dict[int, int]] = {}
+        self._current: frozenset[int] = frozenset()
+        self._arrived: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._number:
+            try:
+                with contextlib.suppress(port.BusUnavailableError):
+                    await self._link.call(wire.Leave(consumer=self._number), wire.Done)
+            finally:
+                self._link.detach(self._number)
+                self._number = 0
+        for one in list(self._buffers.values()):
+            self._drop(one)
+
+    def assignment(self) -> frozenset[port.TopicPartition]:
+        return frozenset(self._buffers)
+
+    async def fetch(
+        self, *, records_max: int = 500, wait_s: float = 0.5
+    ) -> dict[port.TopicPartition, list[port.Record]]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while True:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if not self._number:
+                raise errors.UsageError("the consumer is not open; use it inside `async with`")
+            taken = self._take(records_max)
+            self._pump()
+            if taken:
+                return taken
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                return {}
+            arrived = self._arrived = loop.create_future()
+            timer = loop.call_later(left_s, _settle_future, arrived)
+            try:
+                await arrived
+            finally:
+                timer.cancel()
+
+    def _take(self, records_max: int) -> dict[port.TopicPartition, list[port.Record]]:
+        taken: dict[port.TopicPartition, list[port.Record]] = {}
+        for _ in range(len(self._turns)):
+            one = self._turns[0]
+            self._turns.rotate(-1)  # who was served first comes last next time
+            if one.active and not one.paused and (records := one.take(records_max)):
+                taken[one.partition] = records
+                records_max -= len(records)
+                if records_max <= 0:
+                    break
+        return taken
+
+    def _pump(self) -> None:
+        """Keep one fetch on its way that asks for every partition with little waiting."""
+        if not self._number:
+            return
+        wants = {
+            one.id: one.next
+            for one in self._turns
+            if one.active and not one.paused and one.bytes < self._settings.fetch_bytes_max // 2
+        }
+        if not wants or self._current.issuperset(wants):
+            return
+        self._token += 1
+        self._wants = {self._token: wants} | {
+            token: old for token, old in self._wants.items() if token > self._token - 8
+        }
+        self._current = frozenset(wants)
+        self._link.post(
+            wire.Fetch(
+                consumer=self._number,
+                token=self._token,
+                wants=list(wants.items()),
+                bytes_max=self._settings.fetch_bytes_max,
+            )
+        )
+
+    def _again(self) -> None:
+        """Forget the fetch on its way and send another."""
+        self._wants.clear()
+        self._current = frozenset()
+        self._pump()
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            _settle_future(self._arrived)
+
+    def pushed(self, message: wire.Push) -> None:
+        """The owner's message; see link.Attached."""
+        if isinstance(message, wire.Fetched):
+            wants = self._wants.pop(message.token, None)
+            if message.token == self._token:
+                self._current = frozenset()
+            if wants is not None:
+                self._fetched(message.batches, wants)
+            self._pump()
+
+    def _fetched(self, batches: Sequence[wire.Stored], wants: dict[int, int]) -> None:
+        for batch in batches:
+            one = self._by_id.get(batch.partition)
+            # A seek or an answer to an earlier fetch may have moved the partition since this one was asked for.
+            if one is not None and one.active and wants.get(batch.partition) == one.next:
+                one.add(batch)
+                wants[batch.partition] = one.next
+        self._wake()
+
+    def reconnected(self) -> None:
+        """There is a new owner; see link.Attached."""
+        self._again()
+
+    def failed(self, error: errors.SixfoldError) -> None:
+        """No owner could be reached; the next fetch raises it."""
+        self._current = frozenset()
+        self._error = error
+        self._wake()
+
+    async def settle(
+        self,
+        *,
+        records: Sequence[port.NewRecord] = (),
+        state: Sequence[port.StatePut] = (),
+        offsets: Mapping[port.TopicPartition, int] | None = None,
+        atomic: bool = False,
+    ) -> None:
+        if not (records or state or offsets):
+            return
+        if self._group is None and (state or offsets):
+            raise errors.UsageError("this consumer has no group to commit for; give `assign` a group")
+        numbers = {partition.partition for partition in offsets or ()}
+        strange = next((row for row in state if row.partition not in numbers), None)
+        if strange is not None:
+            raise errors.UsageError(
+                f"state of table {strange.table!r}, partition {strange.partition}: no offset of that partition is in "
+                "`offsets`; commit the offset that the state reflects together with it"
+            )
+        by_id: dict[int, int] = {}
+        for partition, offset in (offsets or {}).items():
+            by_id[await self._settled_id(partition)] = offset
+        await self._bus.write(
+            records,
+            consumer=self._fence(),
+            group=self._group or "",
+            state=[wire.State(*row) for row in state],
+            offsets=by_id,
+        )
+
+    def _fence(self) -> int:
+        return 0
+
+    async def _settled_id(self, partition: port.TopicPartition) -> int:
+        return await self._bus.partition_id(partition)
+
+    async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        request = wire.GetState(group=self._stateful(), table=table, partition=partition, key=key)
+        rows = (await self._link.call(request, wire.Rows)).rows
+        return rows[0][1] if rows else None
+
+    async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
+        rows: list[tuple[bytes, bytes]] = []
+        more = True
+        while more:
+            request = wire.ScanState(
+                group=self._stateful(), table=table, partition=partition, after=rows[-1][0] if rows else None
+            )
+            reply = await self._link.call(request, wire.Rows)
+            rows += reply.rows
+            more = reply.more
+        return rows
+
+    def _stateful(self) -> str:
+        if self._group is None:
+            raise errors.UsageError("this consumer has no group, so no state; give `assign` a group")
+        return self._group
+
+    async def seek(self, partition: port.TopicPartition, offset: int) -> None:
+        self._owned(partition).seek(offset)
+        self._again()
+
+    def pause(self, partitions: Sequence[port.TopicPartition]) -> None:
+        for partition in partitions:
+            self._owned(partition).paused = True
+
+    def resume(self, partitions: Sequence[port.TopicPartition]) -> None:
+        for partition in partitions:
+            self._owned(partition).paused = False
+        self._pump()
+        self._wake()
+
+    def _owned(self, partition: port.TopicPartition) -> buffer.Buffer:
+        found = self._buffers.get(partition)
+        if found is None:
+            raise errors.UsageError(
+                f"{partition.topic}:{partition.partition} is not assigned to this consumer; see `assignment()`"
+            )
+        return found
+
+    def _hold(self, one: buffer.Buffer) -> None:
+        self._buffers[one.partition] = self._by_id[one.id] = one
+        self._turns.append(one)
+
+    def _drop(self, one: buffer.Buffer) -> None:
+        one.active = False
+        one.clear()
+        self._by_id.pop(one.id, None)
+        if self._buffers.get(one.partition) is one:
+            del self._buffers[one.partition]
+            self._turns.remove(one)
+
+
+def _settle_future(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

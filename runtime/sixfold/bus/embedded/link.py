@@ -1,0 +1,280 @@
+"""A client's connection to whoever owns the log, kept through changes of owner.
+
+`call` sends a request and returns its reply. When the connection breaks, the link tries for the lock: it becomes the
+owner itself, or finds the new one; then consumers rejoin, and requests without a reply are sent again in their order,
+marked as retries. Nothing is lost, and the owner recognises what its predecessor had stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from pathlib import Path
+from typing import Protocol, TypeVar, cast
+
+import msgspec
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.embedded import frames, ownership, server, wire
+from sixfold.bus.embedded import settings as settings_
+
+_log = structlog.get_logger(__name__)
+_decoder: msgspec.msgpack.Decoder[wire.Response] = msgspec.msgpack.Decoder(wire.Response)
+R = TypeVar("R")
+
+_DELAY_FIRST_S = 0.005
+_DELAY_MAX_S = 0.1
+
+
+class Attached(Protocol):
+    """A consumer on the link."""
+
+    def pushed(self, message: wire.Push) -> None:
+        """The owner tells something."""
+
+    def reconnected(self) -> None:
+        """There is a new owner; rejoin before anything else is sent."""
+
+    def failed(self, error: errors.SixfoldError) -> None:
+        """No owner could be reached."""
+
+
+class _Connection(frames.FrameProtocol):
+    def __init__(self, link: Link, frame_bytes_max: int) -> None:
+        super().__init__(_decoder, frame_bytes_max)
+        self._link = link
+        self.welcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def received(self, message: wire.Response) -> None:
+        if isinstance(message, wire.Welcome):
+            if not self.welcome.done():
+                self.welcome.set_result(message.version)
+        else:
+            self._link.received(message)
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.writable.set()
+        if not self.welcome.done():
+            self.welcome.set_exception(ConnectionResetError("the owner closed the connection"))
+            self.welcome.exception()
+        self._link.lost(self)
+
+
+class _Pending(msgspec.Struct, gc=False):
+    request: wire.Call
+    future: asyncio.Future[wire.Reply]
+
+
+class Link:
+    """One bus's connection. Used by one event loop."""
+
+    def __init__(self, folder: Path, settings: settings_.Settings, clock: clocks.Clock) -> None:
+        self._folder = folder
+        self._settings = settings
+        self.clock = clock
+        self.producer = secrets.randbits(62)
+        """Tells this client's writes from others'."""
+        self._sequence = itertools.count(1)
+        self._ids = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._consumers: dict[int, Attached] = {}
+        self._consumer_ids = itertools.count(1)
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._server: server.Server | None = None
+        self._closed = False
+
+    @property
+    def owner(self) -> bool:
+        """True while this process owns the log."""
+        return self._server is not None and self._server.running
+
+    async def open(self) -> None:
+        """Connect. Raises BusError where the log cannot be opened or nobody answers."""
+        self._connection = await self._connect()
+
+    async def close(self) -> None:
+        """Disconnect; an owner hands over."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, errors.SixfoldError):
+                await self._connecting
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.close()
+            self._connection = None
+        self._fail(port.BusUnavailableError("the bus was closed"))
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+
+    def attach(self, consumer: Attached) -> int:
+        """A number for `consumer`, under which the owner's messages reach it."""
+        number = next(self._consumer_ids)
+        self._consumers[number] = consumer
+        return number
+
+    def detach(self, number: int) -> None:
+        """Forget a consumer."""
+        self._consumers.pop(number, None)
+
+    async def write(
+        self,
+        batches: list[wire.Batch],
+        *,
+        consumer: int = 0,
+        group: str = "",
+        state: list[wire.State] | None = None,
+        offsets: list[tuple[int, int]] | None = None,
+    ) -> list[int]:
+        """Append, store and commit, all or nothing; base offsets of the batches. Sent again until it is answered."""
+        request = wire.Write(
+            producer=self.producer,
+            sequence=next(self._sequence),
+            sent_ms=clocks.now_ms(self.clock),
+            batches=batches,
+            consumer=consumer,
+            group=group,
+            state=state or [],
+            offsets=offsets or [],
+        )
+        return (await self.call(request, wire.Written)).bases
+
+    async def call(self, request: wire.Call, kind: type[R]) -> R:
+        """The reply to `request`. Raises what the owner answered, or BusUnavailableError where there is none."""
+        if self._closed:
+            raise port.BusUnavailableError("the bus is not open; use it inside `async with`")
+        request.id = next(self._ids)
+        frame = frames.encode(request)
+        if len(frame) > self._settings.frame_bytes_max:
+            raise port.BusError(
+                f"a call of {len(frame)} bytes; at most {self._settings.frame_bytes_max} are taken at once: split it"
+            )
+        while self._connection is not None and not self._connection.writable.is_set():
+            await self._connection.writable.wait()
+        future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
+        self._pending[request.id] = _Pending(request, future)
+        try:
+            if self._connection is not None:
+                self._connection.send(frame)
+            else:
+                self._reconnect()
+            reply = await future
+        finally:
+            self._pending.pop(request.id, None)
+        if isinstance(reply, wire.Failed):
+            raise wire.error(reply.kind, reply.message)
+        assert isinstance(reply, kind), f"{type(reply).__name__} in answer to {type(request).__name__}"
+        return reply
+
+    def post(self, message: wire.Fetch | wire.Join | wire.Revoked) -> None:
+        """Send without a reply; dropped where there is no connection, `reconnected` says when there is again."""
+        if self._connection is not None:
+            self._connection.send(frames.encode(message))
+        elif not self._closed:
+            self._reconnect()
+
+    def received(self, message: wire.Response) -> None:
+        """A message of the owner."""
+        if isinstance(message, wire.Push):
+            consumer = self._consumers.get(message.consumer)
+            if consumer is not None:
+                consumer.pushed(message)
+            return
+        pending = self._pending.get(cast("wire.Reply", message).id)
+        if pending is not None and not pending.future.done():
+            pending.future.set_result(cast("wire.Reply", message))
+
+    def lost(self, connection: _Connection) -> None:
+        """The connection broke."""
+        if connection is self._connection:
+            self._connection = None
+            if not self._closed and (self._pending or self._consumers):
+                self._reconnect()
+
+    def _reconnect(self) -> None:
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.get_running_loop().create_task(self._connect_again(), name="bus reconnects")
+
+    async def _connect_again(self) -> None:
+        try:
+            connection = await self._connect()
+        except errors.SixfoldError as error:
+            self._fail(error)
+            return
+        if connection.transport is None or connection.transport.is_closing():
+            asyncio.get_running_loop().call_soon(self._reconnect)
+            return
+        self._connection = connection
+        for consumer in list(self._consumers.values()):
+            consumer.reconnected()
+        for pending in list(self._pending.values()):
+            if isinstance(pending.request, wire.Write):
+                pending.request.retry = True
+            connection.send(frames.encode(pending.request))
+
+    def _fail(self, error: errors.SixfoldError) -> None:
+        for pending in self._pending.values():
+            if not pending.future.done():
+                pending.future.set_exception(type(error)(str(error)))
+        for consumer in list(self._consumers.values()):
+            consumer.failed(error)
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.connect_timeout_s
+        delay_s = _DELAY_FIRST_S
+        while True:
+            if not self.owner:
+                await self._try_to_own()
+            try:
+                return await self._greet()
+            except (OSError, TimeoutError) as error:
+                if loop.time() > deadline:
+                    raise port.BusUnavailableError(
+                        f"no owner of the bus in {self._folder} answers within {self._settings.connect_timeout_s} s "
+                        f"({error}); the process that holds {self._folder}/lock may be stopped: end it, or wait for it"
+                    ) from error
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _DELAY_MAX_S)
+
+    async def _try_to_own(self) -> None:
+        lock = ownership.acquire(self._folder)
+        if lock is None:
+            return
+        candidate = server.Server(self._folder, lock, self._settings, self.clock)
+        await candidate.start()
+        self._server = candidate
+        _log.debug("this process owns the bus", action="bus.owner.started", folder=str(self._folder))
+
+    async def _greet(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        path = str(ownership.socket_path(self._folder))
+        _, connection = await loop.create_unix_connection(
+            lambda: _Connection(self, self._settings.frame_bytes_max), path
+        )
+        connection.send(frames.encode(wire.Hello(version=wire.VERSION)))
+        try:
+            version = await asyncio.wait_for(connection.welcome, self._settings.connect_timeout_s)
+        except BaseException:
+            if connection.transport is not None:
+                connection.transport.abort()
+            raise
+        if version != wire.VERSION:
+            raise port.BusError(
+                f"the owner of the bus speaks version {version}, this process {wire.VERSION}; run one version of sixfold"
+            )
+        return connection

@@ -1,0 +1,226 @@
+"""The owner's answers: takes each request of each connection to the store, the committer, the polls or the groups."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+import apsw
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.embedded import catalogue, committer, coordinator, polls, wire
+from sixfold.bus.embedded import session as session_
+from sixfold.bus.embedded import settings as settings_
+from sixfold.bus.embedded import store as store_
+
+_log = structlog.get_logger(__name__)
+_MEMBERS_MARK = "members"
+_ROWS_BYTES_MAX = 1024 * 1024
+
+
+class Owner:
+    """Serves one open store. Lives in one thread; a `session.Handler`."""
+
+    def __init__(
+        self,
+        store: store_.Store,
+        settings: settings_.Settings,
+        clock: clocks.Clock,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        stop: Callable[[], None],
+    ) -> None:
+        """`stop` is called when the disk failed: the owner must step down."""
+        self._store = store
+        self._stop = stop
+        self._closed = False
+        self.sessions: set[session_.Session] = set()
+        self._catalogue = catalogue.Catalogue(store)
+        self._polls = polls.Polls(store)
+        died = store.execute("SELECT value FROM marks WHERE name = ?", (_MEMBERS_MARK,)).get
+        self._marked = bool(died)
+        self._coordinator = coordinator.Coordinator(
+            store, self._catalogue, loop, grace_s=settings.takeover_grace_s if died else 0.0
+        )
+        self._committer = committer.Committer(store, loop, committed=self._wake, broken=self._broken)
+        self._answers: dict[type, Callable[[wire.Call], wire.Reply]] = {
+            wire.ListTopics: self._list_topics,
+            wire.CreateTopics: self._create_topics,
+            wire.DeleteTopic: self._delete_topic,
+            wire.GetOffsets: self._get_offsets,
+            wire.OffsetAt: self._offset_at,
+            wire.GetCommitted: self._get_committed,
+            wire.GetState: self._get_state,
+            wire.ScanState: self._scan_state,
+        }
+
+    def opened(self, session: session_.Session) -> None:
+        self.sessions.add(session)
+
+    def closed(self, session: session_.Session) -> None:
+        self.sessions.discard(session)
+        if self._closed:
+            return
+        self._committer.flush()
+        self._polls.drop(session)
+        self._coordinator.drop(session)
+
+    def request(self, session: session_.Session, request: wire.Request) -> None:
+        if self._closed:
+            return  # the next owner gets it: whoever sent it sends it again
+        try:
+            if isinstance(request, wire.Write):
+                self._write(session, request)
+            elif isinstance(request, wire.Fetch):
+                self._polls.add(session, request)
+            elif isinstance(request, wire.Join):
+                self._committer.flush()
+                self._mark_members()
+                self._coordinator.join(session, request)
+            elif isinstance(request, wire.Revoked):
+                self._committer.flush()
+                self._coordinator.released(session, request)
+            elif isinstance(request, wire.Leave):
+                self._committer.flush()
+                self._polls.drop(session, request.consumer)
+                self._coordinator.leave(session, request.consumer)
+                session.push(wire.Done(id=request.id))
+            else:
+                assert not isinstance(request, wire.Hello)
+                self._committer.flush()
+                session.push(self._answers[type(request)](request))
+        except (apsw.Error, errors.SixfoldError) as error:
+            problem = committer.translate(self._store, error)
+            if isinstance(request, wire.Join):
+                session.push(
+                    wire.Joined(consumer=request.consumer, held=[], kind=type(problem).__name__, message=str(problem))
+                )
+            elif isinstance(request, wire.Call):
+                session.fail(request.id, problem)
+            if isinstance(error, apsw.Error) and not isinstance(problem, port.StorageFullError):
+                self._broken(error)
+
+    def close(self) -> None:
+        """Commit what came, and leave a mark where members go on under the next owner."""
+        if self._closed:
+            return
+        self._committer.flush()
+        self._closed = True
+        if self._marked and not self._coordinator.active:
+            with self._store.transaction():
+                self._store.execute("DELETE FROM marks WHERE name = ?", (_MEMBERS_MARK,))
+
+    def _mark_members(self) -> None:
+        if not self._marked:
+            with self._store.transaction():
+                self._store.execute("INSERT OR REPLACE INTO marks VALUES(?, 1)", (_MEMBERS_MARK,))
+            self._marked = True
+
+    def _broken(self, error: Exception) -> None:
+        _log.error(
+            "the bus's disk failed, another owner must start afresh", action="bus.owner.failed", error=str(error)
+        )
+        self._closed = True
+        self._stop()
+
+    def _wake(self, partitions: Collection[int]) -> None:
+        self._polls.wake(partitions)
+
+    def _write(self, session: session_.Session, write: wire.Write) -> None:
+        if write.retry and (bases := self._stored(write)) is not None:
+            session.push(wire.Written(id=write.id, bases=bases))
+            return
+        for batch in write.batches:
+            spec = self._catalogue.spec_of(batch.partition)
+            if spec is None:
+                raise port.UnknownTopicError("the topic was deleted; create it again")
+            if batch.record_bytes > spec.record_bytes_max:
+                raise too_large(spec, batch.record_bytes)
+        for partition, _ in write.offsets:
+            if partition not in self._store.logs:
+                raise port.UnknownTopicError("the topic was deleted; there is nothing to commit")
+            if write.consumer and not self._coordinator.owns(session, write.consumer, partition):
+                log = self._store.logs[partition]
+                raise port.FencedError(
+                    f"{log.topic}:{log.number} is not this member's of group {write.group!r} any more: a rebalance "
+                    "gave it away. Nothing was stored; whoever has it now does the work again"
+                )
+        self._committer.add(session, write)
+
+    def _stored(self, write: wire.Write) -> list[int] | None:
+        """Base offsets of a write that an earlier owner stored before it died."""
+        self._committer.flush()
+        bases: list[int] = []
+        seen: dict[int, int] = {}
+        for batch in write.batches:
+            count = seen.get(batch.partition, 0)
+            base = self._store.find(batch.partition, write.producer, write.sequence, count, write.sent_ms)
+            if base is None:
+                return None
+            bases.append(base)
+            seen[batch.partition] = count + 1
+        if bases:
+            return bases
+        for partition, _ in write.offsets:
+            found = self._store.committed_by(write.group, partition)
+            if found is not None and found[1] == write.producer and found[2] >= write.sequence:
+                return []
+        return None
+
+    def _list_topics(self, request: wire.Call) -> wire.Reply:
+        return wire.Topics(id=request.id, topics=list(self._catalogue.topics.values()))
+
+    def _create_topics(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.CreateTopics)
+        if self._catalogue.create(request.specs):
+            self._coordinator.rebalance()
+        return wire.Done(id=request.id)
+
+    def _delete_topic(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.DeleteTopic)
+        self._catalogue.delete(request.name)
+        self._coordinator.rebalance()
+        return wire.Done(id=request.id)
+
+    def _get_offsets(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.GetOffsets)
+        logs = [self._log_of(partition) for partition in request.partitions]
+        return wire.Ranges(id=request.id, ranges=[(log.start, log.end) for log in logs])
+
+    def _log_of(self, partition: int) -> store_.Log:
+        log = self._store.logs.get(partition)
+        if log is None:
+            raise port.UnknownTopicError("the topic was deleted; create it again")
+        return log
+
+    def _offset_at(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.OffsetAt)
+        self._log_of(request.partition)
+        return wire.Found(id=request.id, offset=self._store.offset_at(request.partition, request.timestamp_ms))
+
+    def _get_committed(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.GetCommitted)
+        return wire.Committed(id=request.id, offsets=self._store.committed(request.group))
+
+    def _get_state(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.GetState)
+        value = self._store.get_state(request.group, request.table, request.partition, request.key)
+        return wire.Rows(id=request.id, rows=[] if value is None else [(request.key, value)], more=False)
+
+    def _scan_state(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.ScanState)
+        rows, more = self._store.scan_state(
+            request.group, request.table, request.partition, request.after, _ROWS_BYTES_MAX
+        )
+        return wire.Rows(id=request.id, rows=rows, more=more)
+
+
+def too_large(spec: port.TopicSpec, found: int) -> port.RecordTooLargeError:
+    """The error for a record above its topic's limit."""
+    return port.RecordTooLargeError(
+        f"a record of {found} bytes with its headers; topic {spec.name!r} takes at most {spec.record_bytes_max}: "
+        "put the content elsewhere and publish a reference, or raise the topic's record_bytes_max. Nothing was stored"
+    )
