@@ -1,0 +1,171 @@
+"""Events of the quorum volume: redo for the six copies, their acknowledgements, appends, reads and announcements.
+
+An `epoch` is one number on the wire: a counter in its upper 32 bits and its writer's random tag in the lower 32, so
+two writers that start at the same time never share one (`sixfold_functions/volume/core/epoch.py`). Lists that belong
+together are parallel fields, not lists of records: these events are encoded on the append path.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sixfold_events.event import Event
+
+REDO_TOPIC = "volume.redo"
+
+
+class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume"):
+    """Records of a volume on their way to one copy; a batch is stored whole or not at all."""
+
+    volume: str
+    epoch: int
+    """Epoch of the writer that sends it; a copy refuses it once it knows a newer one."""
+    origin_epoch: int
+    """Epoch in which the records were first written; older than `epoch` only where a recovery sends them again."""
+    first_lsn: int
+    """LSN of the first payload; the others follow it one by one. With no payload, the LSN that comes next."""
+    backlink_lsn: int
+    """LSN of the record before the first."""
+    backlink_epoch: int
+    """Origin epoch of the record before the first; 0 where there is none."""
+    payloads: list[bytes]
+    consistency_points: list[int] = msgspec.field(default_factory=list)
+    """LSNs after which the volume is consistent; the last record's, unless an append goes on in the next batch."""
+    durable_lsn: int = 0
+    """The writer's VDL when it sent the batch."""
+    request_ids: list[str] = msgspec.field(default_factory=list)
+    """Append requests whose last record is in this batch."""
+    request_last_lsns: list[int] = msgspec.field(default_factory=list)
+    """For each of `request_ids`, the LSN of its last record."""
+    request_sizes: list[int] = msgspec.field(default_factory=list)
+    """For each of `request_ids`, how many records it has."""
+    request_offsets: list[int] = msgspec.field(default_factory=list)
+    """For each of `request_ids`, its offset in `volume.append`."""
+
+
+class VolumeEpochBumped(Event, topic=REDO_TOPIC, key="volume"):
+    """A writer takes over: the copy that reads it ignores records of older epochs from there on."""
+
+    volume: str
+    epoch: int
+    writer: str
+    """Who took over, for people."""
+
+
+class VolumeRangeTruncated(Event, topic=REDO_TOPIC, key="volume"):
+    """The volume of `epoch` begins with the records up to `durable_lsn`; everything above is annulled."""
+
+    volume: str
+    epoch: int
+    source_epoch: int
+    """Log epoch of the copy whose records the recovery took."""
+    durable_lsn: int
+    """Last LSN that is kept."""
+    upper_lsn: int
+    """No LSN above was ever allocated by an older writer."""
+
+
+class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume"):
+    """What one copy holds on disk, fsynced; one for each batch of records that it read from its partition."""
+
+    volume: str
+    copy: str
+    incarnation: int
+    """How often the copy has been started."""
+    position: int
+    """Next offset that it reads from its partition; a higher one is a later word."""
+    epoch: int
+    """Newest epoch that it knows."""
+    writer: str
+    """Who bumped that epoch."""
+    log_epoch: int
+    """Its records up to `complete_lsn` are a prefix of this epoch's volume."""
+    complete_lsn: int
+    """SCL: all records up to here are on its disk."""
+    consistent_lsn: int
+    """Highest consistency point at or below `complete_lsn`."""
+    consistent_epoch: int
+    """Origin epoch of the record at `consistent_lsn`."""
+    settled_lsn: int
+    """Up to here its records are known to be durable, so no recovery changes them."""
+    missing_first_lsn: int = 0
+    """First LSN that it lacks below records that it has or knows of; 0 for none."""
+    missing_last_lsn: int = 0
+    append_offset: int = 0
+    """Next offset of `volume.append` after the requests that its records contain."""
+
+
+class VolumeAppendRequested(Event, topic="volume.append", key="volume"):
+    """Someone who is not the writer asks for records to be appended, atomically."""
+
+    volume: str
+    request_id: str
+    records: list[bytes]
+    expires_at_ms: int = 0
+    """A writer that comes to it later leaves it alone; 0 for never."""
+
+
+class VolumeDurableAdvanced(Event, topic="volume.durable", key="volume"):
+    """The writer announces its durable LSN, and the append requests that became durable with it."""
+
+    volume: str
+    epoch: int
+    durable_lsn: int
+    """VDL."""
+    append_offset: int
+    """Every request below this offset of `volume.append` has been answered, here or before."""
+    request_ids: list[str] = msgspec.field(default_factory=list)
+    first_lsns: list[int] = msgspec.field(default_factory=list)
+    last_lsns: list[int] = msgspec.field(default_factory=list)
+    errors: list[str] = msgspec.field(default_factory=list)
+    """For each of `request_ids`, why it was refused; empty for one that is durable."""
+
+
+class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
+    """Someone asks one copy for records, or with `count` 0 only how it is."""
+
+    volume: str
+    copy: str
+    request_id: str
+    from_lsn: int
+    count: int
+    epoch: int = 0
+    """Epoch whose volume `durable_lsn` speaks of."""
+    durable_lsn: int = 0
+    """Read point: the reader knows that all up to here is durable."""
+    whole_batches: bool = False
+    """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
+
+
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume"):
+    """A copy's answer: how it is, and the records, as many as fit into one answer."""
+
+    volume: str
+    copy: str
+    request_id: str
+    status: VolumeCopyAcknowledged
+    first_lsn: int = 0
+    payloads: list[bytes] = msgspec.field(default_factory=list)
+    batches: list[bytes] = msgspec.field(default_factory=list)
+    """Encoded VolumeRedoBatch values, if whole batches were asked for."""
+    error: str = ""
+
+
+class CopyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One copy, as the tracker last heard of it."""
+
+    copy: str
+    incarnation: int
+    epoch: int
+    log_epoch: int
+    complete_lsn: int
+    heard_at_ms: int
+
+
+class VolumeStatusChanged(Event, topic="volume.status", key="volume"):
+    """The tracker's view of a volume: its durable LSN and its copies."""
+
+    volume: str
+    epoch: int
+    durable_lsn: int
+    copies: list[CopyStatus]

@@ -1,0 +1,71 @@
+"""Where a volume's copies live: names, zones, partition numbers, topics.
+
+A copy's partition number is its own for ever; a copy that replaces another takes a new name and the next number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+DEFAULT_VOLUME = "default"
+
+
+class Place(NamedTuple):
+    """A copy's place."""
+
+    copy: str
+    zone: str
+    partition: int
+    """Of `volume.redo` and `volume.reads`."""
+
+
+PLACES = (
+    Place("a1", "a", 0),
+    Place("a2", "a", 1),
+    Place("b1", "b", 2),
+    Place("b2", "b", 3),
+    Place("c1", "c", 4),
+    Place("c2", "c", 5),
+)
+COPIES = tuple(place.copy for place in PLACES)
+ZONES = tuple(dict.fromkeys(place.zone for place in PLACES))
+PARTITION = {place.copy: place.partition for place in PLACES}
+
+
+class Topics(NamedTuple):
+    """Names of a volume's topics."""
+
+    redo: str
+    acks: str
+    append: str
+    durable: str
+    reads: str
+    read_results: str
+    status: str
+
+
+def topics(volume: str) -> Topics:
+    """The default volume has the plain names, another its own name at the end."""
+    suffix = "" if volume == DEFAULT_VOLUME else f".{volume}"
+    return Topics(
+        *(f"volume.{name}{suffix}" for name in ("redo", "acks", "append", "durable", "reads", "read.results", "status"))
+    )
+
+
+def by_zone(copies: Iterable[str]) -> dict[str, list[str]]:
+    """The given copies in their zones; every zone is there, an empty one too."""
+    given = set(copies)
+    return {zone: [place.copy for place in PLACES if place.zone == zone and place.copy in given] for zone in ZONES}
+
+
+def expand(name: str) -> tuple[str, ...]:
+    """The copies that a person means by a copy, a zone or `all`; none for an unknown name."""
+    if name == "all":
+        return COPIES
+    return tuple(place.copy for place in PLACES if name in (place.copy, place.zone))
+
+
+def describe(copies: Iterable[str]) -> str:
+    """`zone a: a1, a2; zone b: b1; zone c: none`."""
+    return "; ".join(f"zone {zone}: {', '.join(names) or 'none'}" for zone, names in by_zone(copies).items())

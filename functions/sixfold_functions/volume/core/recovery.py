@@ -1,0 +1,133 @@
+"""Recovery: how a writer takes a volume over. A table of states; `DIAGRAM` in the design page is made from it.
+
+1. BUMPING: the new epoch goes into all six partitions. Once three copies have stored it, no write quorum of an older
+   epoch can form any more, and one of the three holds every durable record.
+2. GATHERING: a short grace for the other copies, so that fewer records need to be sent again.
+3. TRUNCATING: the copy with the highest (log epoch, SCL) is the source; its last consistency point is where the epoch
+   begins, and everything above is annulled in all partitions.
+4. FILLING: copies that lack records below that point get them from the source.
+5. ESTABLISHED: four copies hold all that the epoch began with; appends begin.
+
+It may be given up and begun anew with a higher epoch at any point: it annuls nothing durable. SUPERSEDED is the end:
+a newer writer was seen after this one had the volume.
+Sources: Aurora, SIGMOD 2017, section 4.3; Neon, safekeeper-protocol.md (the comparison by epoch first).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from sixfold_events.volume import VolumeCopyAcknowledged
+from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
+
+
+class State(enum.Enum):
+    IDLE = "idle"
+    BUMPING = "bumping"
+    GATHERING = "gathering"
+    TRUNCATING = "truncating"
+    FILLING = "filling"
+    ESTABLISHED = "established"
+    SUPERSEDED = "superseded"
+
+
+class Happened(enum.Enum):
+    BEGUN = "begun"
+    READ_QUORUM = "read quorum has the bump"
+    ALL_OR_GRACE_OVER = "all copies answered, or the grace is over"
+    TRUNCATION_SENT = "truncation sent"
+    WRITE_QUORUM = "write quorum has caught up"
+    NEWER_EPOCH = "newer epoch seen"
+
+
+TRANSITIONS: dict[tuple[State, Happened], State] = {
+    (State.IDLE, Happened.BEGUN): State.BUMPING,
+    (State.BUMPING, Happened.READ_QUORUM): State.GATHERING,
+    (State.BUMPING, Happened.NEWER_EPOCH): State.IDLE,
+    (State.BUMPING, Happened.BEGUN): State.BUMPING,
+    (State.GATHERING, Happened.ALL_OR_GRACE_OVER): State.TRUNCATING,
+    (State.GATHERING, Happened.NEWER_EPOCH): State.IDLE,
+    (State.TRUNCATING, Happened.TRUNCATION_SENT): State.FILLING,
+    (State.TRUNCATING, Happened.NEWER_EPOCH): State.IDLE,
+    (State.FILLING, Happened.WRITE_QUORUM): State.ESTABLISHED,
+    (State.FILLING, Happened.BEGUN): State.BUMPING,
+    (State.FILLING, Happened.NEWER_EPOCH): State.IDLE,
+    (State.ESTABLISHED, Happened.NEWER_EPOCH): State.SUPERSEDED,
+}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where the volume of the new epoch begins."""
+
+    source: VolumeCopyAcknowledged
+    """The copy whose records it takes over."""
+
+    @property
+    def durable_lsn(self) -> int:
+        return self.source.consistent_lsn
+
+
+class Recovery:
+    """One writer's way to the volume. The shell publishes what the states ask for."""
+
+    def __init__(self, copies: int, tag: int, *, grace_s: float, quorum: Quorum = FOUR_OF_SIX) -> None:
+        self.state = State.IDLE
+        self.epoch = epochs.NONE
+        self.beginning: Beginning | None = None
+        self.reports: dict[str, VolumeCopyAcknowledged] = {}
+        """What each copy that has stored the bump holds."""
+        self.newest_seen = epochs.NONE
+        self.superseded_by: VolumeCopyAcknowledged | None = None
+        self._copies = copies
+        self._tag = tag
+        self._grace_s = grace_s
+        self._grace_until: float | None = None
+        self._quorum = quorum
+
+    def _move(self, happened: Happened) -> None:
+        self.state = TRANSITIONS[self.state, happened]
+
+    def begin(self, newest_known: int = 0) -> int:
+        """Start, or start over: the epoch to bump to."""
+        self.newest_seen = max(self.newest_seen, newest_known, self.epoch)
+        self.epoch = epochs.after(self.newest_seen, self._tag)
+        self.reports, self.beginning, self._grace_until = {}, None, None
+        self._move(Happened.BEGUN)
+        return self.epoch
+
+    def on_ack(self, ack: VolumeCopyAcknowledged, now: float) -> None:
+        """Take a copy's word."""
+        self.newest_seen = max(self.newest_seen, ack.epoch)
+        if ack.epoch > self.epoch and (self.state, Happened.NEWER_EPOCH) in TRANSITIONS:
+            self._move(Happened.NEWER_EPOCH)
+            if self.state is State.SUPERSEDED:
+                self.superseded_by = ack
+            return
+        if ack.epoch != self.epoch:
+            return
+        if self.state in (State.BUMPING, State.GATHERING):
+            self.reports[ack.copy] = ack
+        if self.state is State.BUMPING and len(self.reports) >= self._quorum.read:
+            self._move(Happened.READ_QUORUM)
+            self._grace_until = now + self._grace_s
+        self.on_time(now)
+
+    def on_time(self, now: float) -> None:
+        """Let the grace run out."""
+        if self.state is not State.GATHERING or self._grace_until is None:
+            return
+        if len(self.reports) == self._copies or now >= self._grace_until:
+            source = max(self.reports.values(), key=lambda ack: (ack.log_epoch, ack.complete_lsn, ack.copy))
+            self.beginning = Beginning(source)
+            self._move(Happened.ALL_OR_GRACE_OVER)
+
+    def truncation_sent(self) -> None:
+        """The truncation is in the partitions."""
+        self._move(Happened.TRUNCATION_SENT)
+
+    def write_quorum(self) -> None:
+        """Four copies hold what the epoch began with."""
+        self._move(Happened.WRITE_QUORUM)

@@ -1,0 +1,100 @@
+"""Frames of a segment log: one frame for each fsync, holding what one batch of consumed records left behind.
+
+    magic "S6FR" | body length u32 | CRC-32 u32 of sequence and body | sequence u64 | body
+    body: entries, each   kind u8 | bus offset i64 | length u32 | bytes
+
+One frame per fsync means that a frame is either wholly kept or lies behind the last fsync: an invalid frame at the
+very end is a torn write, an invalid frame with a valid one after it is damage.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MAGIC = b"S6FR"
+_HEAD = struct.Struct(">4sIIQ")
+_ENTRY = struct.Struct(">BqI")
+HEAD_BYTES = _HEAD.size
+BODY_BYTES_MAX = 1 << 28
+"""Sixteen times the largest group that a storage node writes at once; a longer length is damage."""
+
+
+class Kind(enum.IntEnum):
+    """What an entry is."""
+
+    SEGMENT = 1
+    """JSON about the file; the first entry of each segment."""
+    STARTED = 2
+    """The copy's process started once more."""
+    POSITION = 3
+    """Nothing but the bus offset: all before it was read."""
+    BATCH = 4
+    BUMP = 5
+    TRUNCATION = 6
+
+
+class Entry(NamedTuple):
+    """One thing to keep."""
+
+    kind: Kind
+    offset: int
+    """Its offset in the copy's partition; the next offset to read for POSITION."""
+    data: bytes
+
+
+class Frame(NamedTuple):
+    """A decoded frame."""
+
+    sequence: int
+    entries: list[Entry]
+    size: int
+    """Bytes in the file, head included."""
+
+
+def encode(sequence: int, entries: Iterable[Entry]) -> bytes:
+    """`entries` as a frame."""
+    parts = []
+    for kind, offset, data in entries:
+        parts.append(_ENTRY.pack(kind, offset, len(data)))
+        parts.append(data)
+    body = b"".join(parts)
+    check = zlib.crc32(body, zlib.crc32(sequence.to_bytes(8, "big")))
+    return _HEAD.pack(MAGIC, len(body), check, sequence) + body
+
+
+def decode(data: bytes, start: int = 0) -> Frame | None:
+    """The frame at `start`; None where there is no whole and valid one."""
+    if len(data) < start + HEAD_BYTES:
+        return None
+    magic, length, check, sequence = _HEAD.unpack_from(data, start)
+    body = data[start + HEAD_BYTES : start + HEAD_BYTES + length]
+    if magic != MAGIC or not 0 < length <= BODY_BYTES_MAX or len(body) < length:
+        return None
+    if zlib.crc32(body, zlib.crc32(sequence.to_bytes(8, "big"))) != check:
+        return None
+    entries, position = [], 0
+    while position < length:
+        kind, offset, size = _ENTRY.unpack_from(body, position)
+        position += _ENTRY.size
+        entries.append(Entry(Kind(kind), offset, body[position : position + size]))
+        position += size
+    return Frame(sequence, entries, HEAD_BYTES + length)
+
+
+def length_at(head: bytes) -> int:
+    """Bytes of the frame whose head is given, head included."""
+    return HEAD_BYTES + int(_HEAD.unpack(head)[1])
+
+
+def valid_after(data: bytes, start: int) -> int | None:
+    """Position of the first valid frame beyond `start`, None where none is."""
+    position = data.find(MAGIC, start + 1)
+    while position >= 0:
+        if decode(data, position) is not None:
+            return position
+        position = data.find(MAGIC, position + 1)
+    return None

@@ -1,0 +1,124 @@
+"""Asking single copies: a request into the copy's partition of `volume.reads`, the answer from `volume.read.results`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from sixfold import clock as clocks
+from sixfold import errors, publisher
+from sixfold.bus import port
+from sixfold_events.registry import Registry
+from sixfold_events.volume import VolumeReadAnswered, VolumeReadRequested
+from sixfold_functions.volume import topics
+from sixfold_functions.volume.core import layout
+
+
+class CopyUnreachableError(errors.SixfoldError):
+    """A copy did not answer in time."""
+
+
+class CopyDamagedError(errors.SixfoldError):
+    """A copy cannot read what it had stored."""
+
+
+class CopyReader:
+    """Asks copies of one volume. Use as an async context manager."""
+
+    def __init__(self, bus: port.Bus, *, registry: Registry, clock: clocks.Clock, volume: str) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._clock = clock
+        self._volume = volume
+        self._topics = layout.topics(volume)
+        self._results = port.TopicPartition(self._topics.read_results, 0)
+        self._consumer = bus.assign([self._results], start=port.LATEST)
+        self._asked: dict[str, asyncio.Future[VolumeReadAnswered]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        end = (await self._bus.offsets(self._results)).end
+        await self._consumer.__aenter__()
+        await self._consumer.seek(self._results, end)
+        self._task = asyncio.create_task(self._listen(), name=f"volume-{self._volume}-read-results")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._consumer.__aexit__(None, None, None)
+
+    async def _listen(self) -> None:
+        async for records in topics.follow(self._consumer, self._clock):
+            for record in records:
+                try:
+                    answer = self._registry.decode(record.value, record.headers)
+                except ValueError:
+                    continue  # not an answer
+                if isinstance(answer, VolumeReadAnswered):
+                    asked = self._asked.pop(answer.request_id, None)
+                    if asked is not None and not asked.done():
+                        asked.set_result(answer)
+
+    async def ask(
+        self,
+        copy: str,
+        *,
+        from_lsn: int = 1,
+        count: int = 0,
+        epoch: int = 0,
+        durable_lsn: int = 0,
+        whole_batches: bool = False,
+        timeout_s: float = 2.0,
+    ) -> VolumeReadAnswered:
+        """What `copy` answers. Raises CopyUnreachableError after `timeout_s`, CopyDamagedError if its log is broken."""
+        request = VolumeReadRequested(
+            volume=self._volume,
+            copy=copy,
+            request_id=uuid.uuid4().hex,
+            from_lsn=from_lsn,
+            count=count,
+            epoch=epoch,
+            durable_lsn=durable_lsn,
+            whole_batches=whole_batches,
+        )
+        asked: asyncio.Future[VolumeReadAnswered] = asyncio.get_running_loop().create_future()
+        self._asked[request.request_id] = asked
+        record = publisher.record_of(
+            request, source="/volumes/reader", clock=self._clock, partition=layout.PARTITION[copy]
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._bus.publish([topics.moved(record, self._topics.reads)])
+                answer = await asked
+        except TimeoutError:
+            raise CopyUnreachableError(
+                f"copy {copy} of volume {self._volume} did not answer within {timeout_s:g} s; "
+                f"start it with: sixfold volume start {copy}"
+            ) from None
+        finally:
+            self._asked.pop(request.request_id, None)
+        if answer.error:
+            raise CopyDamagedError(answer.error)
+        return answer
+
+    async def ask_all(
+        self, copies: Iterable[str] = layout.COPIES, *, timeout_s: float = 1.0
+    ) -> dict[str, VolumeReadAnswered]:
+        """How each copy is; those that do not answer in time are left out."""
+
+        async def one(copy: str) -> VolumeReadAnswered | None:
+            try:
+                return await self.ask(copy, timeout_s=timeout_s)
+            except (CopyUnreachableError, CopyDamagedError, port.BusError):
+                return None
+
+        names = list(copies)
+        answers = await asyncio.gather(*(one(copy) for copy in names))
+        return {copy: answer for copy, answer in zip(names, answers, strict=True) if answer is not None}

@@ -1,0 +1,182 @@
+"""The service `volume.storage`: one copy of the volume as a process of its own.
+
+It reads its own partition by pinned assignment, never through a group: a rebalance would hand a dead node's copy to
+another node, and one disk would hold two. Its position is in its own log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import errors, publisher
+from sixfold.bus import port
+from sixfold.process import Process
+from sixfold_events.registry import Registry
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeReadRequested
+from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import disk as disks
+from sixfold_functions.volume import topics
+from sixfold_functions.volume.core import layout
+
+GROUP_BYTES_MAX = 8 * 1024 * 1024
+"""Records that share one frame and one fsync; what one write can lose is bounded by it."""
+FETCH_RECORDS_MAX = 500
+
+
+class MemoryLostError(errors.SixfoldError):
+    """A copy without a log cannot read its partition from the beginning."""
+
+
+def folder_of(data_dir: Path, volume: str, copy: str) -> Path:
+    """Where a copy keeps its log."""
+    return data_dir / "volume" / volume / copy
+
+
+class StorageService:
+    """Connects one copy with its bus partitions."""
+
+    def __init__(self, bus: port.Bus, copy: copies.Copy, *, registry: Registry, clock: clocks.Clock) -> None:
+        name, volume = copy.node.copy, copy.node.volume
+        self._bus = bus
+        self._copy = copy
+        self._registry = registry
+        self._clock = clock
+        self._topics = layout.topics(volume)
+        self._redo = port.TopicPartition(self._topics.redo, layout.PARTITION[name])
+        self._reads = port.TopicPartition(self._topics.reads, layout.PARTITION[name])
+        self._source = f"/volumes/{volume}/copies/{name}"
+        self._log = structlog.get_logger().bind(volume=volume, copy=name)
+        self._ack: VolumeCopyAcknowledged | None = None
+        self._ack_due = asyncio.Event()
+
+    async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stopping`. Any failure of the disk ends it with the segment log's error."""
+        start = await self._start_offset()
+        async with self._bus.assign([self._redo]) as redo, self._bus.assign([self._reads], start=port.LATEST) as reads:
+            await redo.seek(self._redo, start)
+            await reads.seek(self._reads, (await self._bus.offsets(self._reads)).end)
+            self._acknowledge(self._copy.node.acknowledgement(self._copy.position))
+            if ready is not None:
+                ready()
+            self._log.info("copy is up", action="volume.copy.started", position=start, **self._lsns())
+            tasks = [
+                asyncio.create_task(work, name=name)
+                for name, work in (
+                    ("redo", self._consume(redo)),
+                    ("acks", self._publish_acks()),
+                    ("reads", self._answer(reads)),
+                    ("stop", stopping.wait()),
+                )
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        self._log.info("copy stops", action="volume.copy.stopped", **self._lsns())
+
+    def _lsns(self) -> dict[str, int]:
+        node = self._copy.node
+        return {"complete_lsn": node.prefix.complete_lsn, "incarnation": node.incarnation}
+
+    async def _start_offset(self) -> int:
+        """Where to read on. The broker may have lost or dropped records; the copy's log is what counts."""
+        kept = await self._bus.offsets(self._redo)
+        position = self._copy.position
+        if position == 0 and kept.start > 0:
+            raise MemoryLostError(
+                f"copy {self._copy.node.copy}: it has read nothing, and its partition begins at offset {kept.start}, "
+                "expected 0: it cannot know what it had acknowledged, so it may not take part. Restore its folder"
+            )
+        if position > kept.end:
+            self._log.warning("the partition is shorter than what was read", action="volume.redo.shrunk", end=kept.end)
+            return kept.start  # what is read twice is known by its epoch and LSN
+        return max(position, kept.start)
+
+    async def _consume(self, consumer: port.Consumer) -> None:
+        while True:
+            for group in self._groups(await self._fetch(consumer)):
+                self._acknowledge(self._copy.consume(group))
+
+    async def _fetch(self, consumer: port.Consumer) -> list[port.Record]:
+        try:
+            fetched = await consumer.fetch(records_max=FETCH_RECORDS_MAX, wait_s=5.0)
+        except port.BusError as error:
+            self._log.warning("the bus does not answer", action="volume.bus.failed", error=str(error))
+            await self._clock.sleep(topics.BUS_RETRY_S)
+            return []
+        return [record for records in fetched.values() for record in records]
+
+    def _groups(self, records: Sequence[port.Record]) -> Iterator[list[port.Record]]:
+        group: list[port.Record] = []
+        size = 0
+        for record in records:
+            group.append(record)
+            size += len(record.value or b"")
+            if size >= GROUP_BYTES_MAX:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _acknowledge(self, ack: VolumeCopyAcknowledged) -> None:
+        self._ack = ack
+        self._ack_due.set()
+
+    async def _publish_acks(self) -> None:
+        """While one acknowledgement is on its way, the next batches are fsynced; the newest word holds all."""
+        while True:
+            await self._ack_due.wait()
+            self._ack_due.clear()
+            if self._ack is not None:
+                await self._publish(self._record(self._ack, self._topics.acks))
+
+    def _record(self, event: VolumeCopyAcknowledged | VolumeReadAnswered, topic: str) -> port.NewRecord:
+        record = publisher.record_of(event, source=self._source, clock=self._clock, partition=0)
+        return topics.moved(record, topic)
+
+    async def _publish(self, record: port.NewRecord) -> None:
+        while True:
+            try:
+                await self._bus.publish([record])
+                return
+            except port.BusError as error:
+                self._log.warning("the bus does not take it", action="volume.bus.failed", error=str(error))
+                await self._clock.sleep(topics.BUS_RETRY_S)
+
+    async def _answer(self, consumer: port.Consumer) -> None:
+        while True:
+            for record in await self._fetch(consumer):
+                try:
+                    request = self._registry.decode(record.value, record.headers)
+                except ValueError:
+                    continue  # not a request
+                if isinstance(request, VolumeReadRequested) and request.copy == self._copy.node.copy:
+                    await self._publish(self._record(self._copy.answer(request), self._topics.read_results))
+
+
+async def run(process: Process) -> None:
+    """The service's entry: `sixfold run volume.storage --copy a1`."""
+    name = process.options.get("copy", "")
+    volume = process.options.get("volume", layout.DEFAULT_VOLUME)
+    if name not in layout.COPIES:
+        raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(layout.COPIES)}")
+    bus = process.require_bus()
+    await bus.create_topics(topics.specs(volume))
+    copy = copies.Copy(
+        disks.OsDisk(), folder_of(process.data_dir, volume, name), volume=volume, name=name, registry=process.registry
+    )
+    copy.open()
+    try:
+        service = StorageService(bus, copy, registry=process.registry, clock=process.clock)
+        await service.run(process.stopping, process.ready)
+    finally:
+        copy.close()

@@ -1,0 +1,83 @@
+"""Topics of a volume, as declared to the bus, and small helpers to read them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from sixfold import clock as clocks
+from sixfold.bus import port
+from sixfold_functions.volume.core import layout
+
+DAY_MS = 24 * 3600 * 1000
+ACKS_BYTES_MAX = 256 * 1024 * 1024
+"""Acknowledgements are worth something only while they are new."""
+BUS_RETRY_S = 0.2
+
+
+def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
+    """What a volume needs.
+
+    `redo` and `reads` have one partition a copy, its leader in the copy's zone and no replicas: the six copies are
+    the replication, so a lost zone takes only its own two. The redo is kept for a week, since a copy that was away
+    reads on from where it stopped; the truth is in the copies' own logs.
+    """
+    topics = layout.topics(volume)
+    zones = tuple(place.zone for place in layout.PLACES)
+    copies = len(layout.PLACES)
+    return (
+        port.TopicSpec(name=topics.redo, partitions=copies, replication=1, replica_zones=zones),
+        port.TopicSpec(name=topics.reads, partitions=copies, replication=1, replica_zones=zones, retention_ms=DAY_MS),
+        port.TopicSpec(name=topics.acks, partitions=1, retention_ms=DAY_MS, retention_bytes=ACKS_BYTES_MAX),
+        port.TopicSpec(name=topics.append, partitions=1),
+        port.TopicSpec(name=topics.durable, partitions=1),
+        port.TopicSpec(name=topics.read_results, partitions=1, retention_ms=DAY_MS, retention_bytes=ACKS_BYTES_MAX),
+        port.TopicSpec(name=topics.status, partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),
+    )
+
+
+DEFAULT_SPECS = specs()
+
+
+async def last_records(bus: port.Bus, topic: str, count: int) -> list[port.Record]:
+    """The newest records of a one-partition topic, at most `count`, oldest first."""
+    partition = port.TopicPartition(topic, 0)
+    start, end = await bus.offsets(partition)
+    first = max(start, end - count)
+    records: list[port.Record] = []
+    if first >= end:
+        return records
+    async with bus.assign([partition]) as consumer:
+        await consumer.seek(partition, first)
+        while not records or records[-1].offset + 1 < end:
+            fetched = await consumer.fetch(wait_s=1.0)
+            if not fetched:
+                break  # what is left there are no records: compaction or a transaction's marker took the offset
+            for batch in fetched.values():
+                records.extend(record for record in batch if record.offset < end)
+    return records
+
+
+async def follow(consumer: port.Consumer, clock: clocks.Clock) -> AsyncIterator[Sequence[port.Record]]:
+    """Batches of records of `consumer`'s partitions, for ever; waits where the bus is away."""
+    while True:
+        try:
+            fetched = await consumer.fetch(wait_s=5.0)
+        except port.BusUnavailableError:
+            await clock.sleep(BUS_RETRY_S)
+            continue
+        for records in fetched.values():
+            yield records
+
+
+def moved(record: port.NewRecord, topic: str) -> port.NewRecord:
+    """`record` for its volume's own topic."""
+    if record.topic == topic:
+        return record
+    return port.NewRecord(
+        topic=topic,
+        value=record.value,
+        key=record.key,
+        headers=record.headers,
+        partition=record.partition,
+        timestamp_ms=record.timestamp_ms,
+    )
