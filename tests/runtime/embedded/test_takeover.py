@@ -1,0 +1,86 @@
+"""Several processes on one bus, and what is left when its owner is killed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from tests.runtime.embedded import program
+from tests.runtime.embedded.processes import Processes, owner_pid, until
+
+from sixfold import clock as clocks
+from sixfold.bus import port
+from sixfold.bus.embedded.client import EmbeddedBus
+
+KILLS = 5
+
+
+async def _read_all(
+    folder: Path,
+) -> tuple[list[str], dict[port.TopicPartition, port.Offsets], dict[port.TopicPartition, int]]:
+    partitions = [port.TopicPartition(program.TOPIC, number) for number in range(program.PARTITIONS)]
+    async with EmbeddedBus(folder, clock=clocks.SystemClock()) as bus, bus.assign(partitions) as consumer:
+        ranges = {partition: await bus.offsets(partition) for partition in partitions}
+        values: list[str] = []
+        total = sum(found.end for found in ranges.values())
+        while len(values) < total:
+            for records in (await consumer.fetch(wait_s=5.0)).values():
+                values += [record.value.decode() for record in records if record.value is not None]
+        return values, ranges, await bus.committed(program.GROUP)
+
+
+async def test_killing_the_owner_again_and_again_loses_nothing_acknowledged(processes: Processes, folder: Path) -> None:
+    """What was acknowledged is stored once and only once, no offset goes back, and consumers go on by themselves."""
+    for role in ("idle", "publish", "publish", "consume", "consume"):
+        await processes.start(role)
+    for _ in range(KILLS):
+        before = len(processes.all_notes("acknowledged")), len(processes.all_notes("committed"))
+        await until(
+            lambda before=before: (
+                len(processes.all_notes("acknowledged")) > before[0] + 20  # type: ignore[misc]
+                and len(processes.all_notes("committed")) > before[1] + 5
+            ),
+            "publishers and consumers go on",
+        )
+        role, _ = await processes.kill_owner()
+        await processes.start(role)
+    await processes.stop("publish")
+    acknowledged = [value for note in processes.all_notes("acknowledged") for value in note["acknowledged"]]
+    values, ranges, committed = await _read_all(folder)
+    assert not set(acknowledged) - set(values), "acknowledged, but lost"
+    assert not [value for value, count in Counter(values).items() if count > 1], "stored twice by a retry"
+
+    async with EmbeddedBus(folder, clock=clocks.SystemClock()) as bus:
+        group, topics = program.GROUP, [program.TOPIC]
+        clock = clocks.SystemClock()
+        end = clock.monotonic() + 30
+        while sum((await bus.lag(group, topics)).values()):
+            assert clock.monotonic() < end, "the consumers did not go on to the end"
+            await clock.sleep(0.02)
+        committed = await bus.committed(group)
+    assert committed == {partition: found.end for partition, found in ranges.items()}
+    await processes.stop("consume", "idle")
+
+    commits: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for note in processes.all_notes("committed"):
+        partition, offset = note["committed"]
+        commits[partition].append((note["at"], offset))
+    for partition, found in commits.items():
+        offsets = [offset for _, offset in sorted(found)]
+        assert offsets == sorted(offsets), f"the committed offset of partition {partition} went back"
+
+
+async def test_an_owner_that_closes_hands_over_without_a_word_lost(processes: Processes, folder: Path) -> None:
+    """When the owner ends in order, another process serves at once and publishers notice nothing."""
+    await processes.start("idle")
+    await processes.start("publish")
+    first = owner_pid(folder)
+    await until(lambda: len(processes.all_notes("acknowledged")) > 5, "the publisher publishes")
+    await processes.stop("idle")
+    await until(lambda: owner_pid(folder) not in (None, first), "the publisher owns the bus")
+    before = len(processes.all_notes("acknowledged"))
+    await until(lambda: len(processes.all_notes("acknowledged")) > before + 5, "the publisher goes on")
+    await processes.stop("publish")
+    values, _, _ = await _read_all(folder)
+    acknowledged = [value for note in processes.all_notes("acknowledged") for value in note["acknowledged"]]
+    assert sorted(values) == sorted(acknowledged)
