@@ -78,6 +78,8 @@ def configuration(repository: Path, settings: GitSettings) -> dict[str, str]:
         "core.hooksPath": os.devnull,
         "http.receivepack": "true",
         "uploadpack.allowFilter": "true",
+        # What protocol version 2 allows anyway; a partial clone by an older version needs it.
+        "uploadpack.allowAnySHA1InWant": "true",
         "receive.fsckObjects": "true",
         "receive.maxInputSize": str(settings.pack_bytes_max),
         # A push stays one pack: two fsyncs instead of one for each object.

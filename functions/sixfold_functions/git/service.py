@@ -70,6 +70,8 @@ class Body:
                         raise RequestError(400, f"the request body is not valid gzip: {error}") from None
                     data = self._inflater.unconsumed_tail
                     yield self._counted(chunk)
+                if self.ended and not self._inflater.eof:
+                    raise RequestError(400, "the request body is not valid gzip: it breaks off")
 
     async def _next(self) -> Message:
         try:
