@@ -1,0 +1,70 @@
+"""Fixtures for every test: a real Kafka where one can be had, and both back ends of the bus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from tests.support import brokers, buses, naming
+
+from sixfold.bus import port
+
+
+def missing(reason: str) -> NoReturn:
+    """A service is not here: a skip at a desk, a failure where CI=true."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_found() -> Iterator[str | brokers.NoBrokerError]:
+    """A broker for the session, or why there is none."""
+    try:
+        with brokers.found() as bootstrap:
+            yield bootstrap
+    except brokers.NoBrokerError as error:
+        yield error
+
+
+@pytest.fixture
+def kafka_bootstrap(kafka_found: str | brokers.NoBrokerError) -> str:
+    """Bootstrap servers of a real Kafka."""
+    if isinstance(kafka_found, brokers.NoBrokerError):
+        missing(f"no Kafka: {kafka_found}")
+    return str(kafka_found)
+
+
+@pytest.fixture
+def container_engine() -> None:
+    """A container engine that has the Kafka image."""
+    try:
+        brokers.engine()
+    except brokers.NoEngineError as error:
+        missing(str(error))
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> buses.Place:
+    """Each back end in turn."""
+    if request.param == "kafka":
+        return buses.Place(f"kafka://{request.getfixturevalue('kafka_bootstrap')}", tmp_path)
+    return buses.Place("embedded:", tmp_path)
+
+
+@pytest.fixture
+async def bus(place: buses.Place, names: naming.Names) -> AsyncIterator[port.Bus]:
+    """An open bus; what the test made on a cluster is deleted after it."""
+    async with buses.open_bus(place) as opened:
+        yield opened
+        if place.is_kafka:
+            await names.delete_all(place)
+
+
+@pytest.fixture
+def names() -> naming.Names:
+    """Names that no other test uses: a cluster is shared."""
+    return naming.Names()

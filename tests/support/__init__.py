@@ -1,0 +1,1 @@
+"""What several test modules share: brokers, buses, members in processes of their own, waiting."""

@@ -1,0 +1,178 @@
+"""Members of a group in processes of their own, so that a test can kill them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support import buses
+
+from sixfold.bus import port
+
+ROOT = Path(__file__).parent.parent.parent
+LINE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Member:
+    """A process that opened the bus and joined a group, and does what it is told."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        """Have the member do something; its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([operation, arguments]).encode() + b"\n")
+        await self._process.stdin.drain()
+        return await self.answer()
+
+    async def answer(self) -> Any:
+        """The next line that the member prints."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the member is gone (exit code {await self._process.wait()})")
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "failed" in answer:
+            raise AssertionError(f"the member failed: {answer['failed']}")
+        return answer
+
+    async def fetch(self, count: int) -> dict[int, list[int]]:
+        """Offsets by partition, of at least `count` records."""
+        found = await self.call("fetch", count=count)
+        return {int(partition): offsets for partition, offsets in found.items()}
+
+    async def settle(
+        self,
+        offsets: Mapping[port.TopicPartition, int],
+        *,
+        records: Sequence[tuple[str, str]] = (),
+        state: Sequence[tuple[str, int, str, str]] = (),
+        atomic: bool = False,
+    ) -> None:
+        """As `port.Consumer.settle`, records as (topic, value), state as (table, partition, key, value)."""
+        await self.call(
+            "settle",
+            offsets=[[*partition, offset] for partition, offset in offsets.items()],
+            records=records,
+            state=state,
+            atomic=atomic,
+        )
+
+    async def kill(self) -> None:
+        """kill -9: no goodbye."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def joined(
+    place: buses.Place, group: str, topics: Sequence[str], *, member: str | None = None
+) -> AsyncIterator[Member]:
+    """A member that has joined; it is killed at the end if it still lives."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.support.members",
+        place.as_json(),
+        json.dumps({"group": group, "topics": list(topics), "member": member}),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        limit=LINE_BYTES_MAX,
+    )
+    found = Member(process)
+    try:
+        assert await found.answer() == "joined"
+        yield found
+    finally:
+        await found.kill()
+        assert process.stdin is not None
+        process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.wait_closed()
+
+
+class _Told:
+    """The member's side."""
+
+    def __init__(self, consumer: port.Consumer) -> None:
+        self._consumer = consumer
+
+    async def fetch(self, count: int) -> dict[int, list[int]]:
+        """At least `count` records."""
+        found: dict[int, list[int]] = {}
+        while sum(map(len, found.values())) < count:
+            for partition, records in (await self._consumer.fetch(wait_s=0.2)).items():
+                found.setdefault(partition.partition, []).extend(record.offset for record in records)
+        return found
+
+    async def settle(
+        self, offsets: list[list[Any]], records: list[list[str]], state: list[list[Any]], atomic: bool
+    ) -> None:
+        """See Member.settle."""
+        await self._consumer.settle(
+            records=[port.NewRecord(topic, value.encode()) for topic, value in records],
+            state=[port.StatePut(table, number, key.encode(), value.encode()) for table, number, key, value in state],
+            offsets={port.TopicPartition(topic, number): offset for topic, number, offset in offsets},
+            atomic=atomic,
+        )
+
+    async def copy(self, output: str) -> None:
+        """For ever: for each record one to `output` with the same value and a count in a table, settled atomically."""
+        while True:
+            for partition, records in (await self._consumer.fetch(records_max=20, wait_s=0.2)).items():
+                before = await self._consumer.state_get("count", partition.partition, b"records")
+                count = int(before or b"0") + len(records)
+                await self._consumer.settle(
+                    records=[port.NewRecord(output, record.value, partition=0) for record in records],
+                    state=[port.StatePut("count", partition.partition, b"records", b"%d" % count)],
+                    offsets={partition: records[-1].offset + 1},
+                    atomic=True,
+                )
+
+    async def scan(self, table: str, partition: int) -> list[tuple[str, str]]:
+        """See port.Consumer.state_scan."""
+        return [(key.decode(), row.decode()) for key, row in await self._consumer.state_scan(table, partition)]
+
+    async def assignment(self) -> list[int]:
+        """Partition numbers."""
+        return sorted(partition.partition for partition in self._consumer.assignment())
+
+
+async def _main(place: str, options: str) -> None:
+    chosen = json.loads(options)
+    loop = asyncio.get_running_loop()
+    async with buses.open_bus(buses.Place.from_json(place)) as bus:
+        async with bus.subscribe(chosen["group"], chosen["topics"], member=chosen["member"]) as consumer:
+            told = _Told(consumer)
+            _say("joined")
+            while line := await loop.run_in_executor(None, sys.stdin.readline):
+                operation, arguments = json.loads(line)
+                try:
+                    _say(await getattr(told, operation)(**arguments))
+                except Exception as error:
+                    _say({"failed": repr(error)})
+
+
+def _say(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
