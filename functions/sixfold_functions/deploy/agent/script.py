@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from sixfold.errors import SixfoldError
+from sixfold_functions.deploy import wire
 
-TAIL_BYTES = 2048
-"""Of the log that goes with a report, as CodeDeploy's agent keeps."""
+TAIL_BYTES = wire.LOG_TAIL_BYTES_MAX
 LOG_BYTES_MAX = 8 << 20
 """Of one deployment's scripts.log; what comes after is counted, not kept."""
 KILL_AFTER_S = 5.0
