@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from sixfold import clock as clocks
 from sixfold.bus import port
@@ -56,16 +56,23 @@ class Resources:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._opened: dict[Any, Any] = {}
-        self._lock = asyncio.Lock()
+        # One lock an opener: an opener may ask for what another opener opens.
+        self._locks: dict[Any, asyncio.Lock] = {}
 
-    async def get(self, opener: Callable[[Process], T | Awaitable[T]]) -> T:
+    @overload
+    async def get(self, opener: Callable[[Process], Coroutine[Any, Any, T]]) -> T: ...
+
+    @overload
+    async def get(self, opener: Callable[[Process], T]) -> T: ...
+
+    async def get(self, opener: Callable[[Process], Any]) -> Any:
         """What `opener(process)` returned (awaited if need be), opened at the first call and kept."""
         if opener not in self._opened:
-            async with self._lock:
+            async with self._locks.setdefault(opener, asyncio.Lock()):
                 if opener not in self._opened:
                     value = opener(self._process)
                     self._opened[opener] = await value if inspect.isawaitable(value) else value
-        return cast("T", self._opened[opener])
+        return self._opened[opener]
 
     async def close(self) -> None:
         """Close what has a `close` method (plain or async), newest first."""
