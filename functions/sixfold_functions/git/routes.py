@@ -54,13 +54,8 @@ def routes(gateway: Gateway, settings: GitSettings | None = None) -> Sequence[Ro
     gateway.on_stop.append(stop)
 
     async def create(request: Request) -> Response:
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES_MAX:
-                return JSONResponse({"error": f"expected at most {BODY_BYTES_MAX} bytes of JSON"}, status_code=413)
         try:
-            new = msgspec.json.decode(body, type=NewRepository)
+            new = msgspec.json.decode(await request.body(), type=NewRepository)
             await repositories.create(new.name, branch=new.branch, fast_forward_only=new.fast_forward_only)
         except msgspec.DecodeError as error:
             return JSONResponse({"error": f'expected JSON such as {{"name": "web"}}: {error}'}, status_code=400)
@@ -74,21 +69,19 @@ def routes(gateway: Gateway, settings: GitSettings | None = None) -> Sequence[Ro
         names = await asyncio.to_thread(repositories.names)
         return JSONResponse([{"name": name, "clone_url": f"{gateway.url}/git/{name}"} for name in names])
 
+    # Fetches and pushes are streamed and have limits of their own (`settings.py`).
     return [
         Route(path="/git", endpoint=listing),
-        Route(path="/git", endpoint=create, methods=("POST",)),
+        Route(path="/git", endpoint=create, methods=("POST",), body_bytes_max=BODY_BYTES_MAX),
         Route(path="/git/{repository}/info/refs", endpoint=_told(git.info_refs)),
-        Route(
-            path="/git/{repository}/git-upload-pack",
-            endpoint=_told(git.upload_pack),
-            methods=("POST",),
-            body_bytes_max=None,
-        ),
-        Route(
-            path="/git/{repository}/git-receive-pack",
-            endpoint=_told(git.receive_pack),
-            methods=("POST",),
-            body_bytes_max=None,
+        *(
+            Route(
+                path=f"/git/{{repository}}/git-{service}",
+                endpoint=_told(endpoint),
+                methods=("POST",),
+                body_bytes_max=None,
+            )
+            for service, endpoint in (("upload-pack", git.upload_pack), ("receive-pack", git.receive_pack))
         ),
     ]
 

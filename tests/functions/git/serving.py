@@ -1,4 +1,4 @@
-"""A gateway that serves the Git room alone, with the gateway's credentials: in this process, or as one to be killed.
+"""The gateway with the Git room alone: in this process, or as one to be killed.
 
 `python -m tests.functions.git.serving DATA_DIR [stuck]` prints its URL and runs until it is killed. With `stuck` a
 publish never ends, so it can be killed between the move of a ref and its event.
@@ -7,8 +7,9 @@ publish never ends, so it can be killed between the move of a ref and its event.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
+import contextvars
+import dataclasses
 import os
 import socket
 import sys
@@ -17,44 +18,21 @@ from pathlib import Path
 from typing import cast
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route as StarletteRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sixfold.bus import opening, port
-from sixfold.gateway import Gateway, credentials
+from sixfold.gateway import Gateway, Route, credentials
+from sixfold.gateway import app as apps
 from sixfold.process import Process
 from sixfold_events import cloudevents
 from sixfold_events.git import GitPushed
 from sixfold_events.registry import Registry
 from sixfold_functions.git import routes
+from sixfold_functions.git.capability import capability
 from sixfold_functions.git.settings import GitSettings
 
+SETTINGS: contextvars.ContextVar[GitSettings | None] = contextvars.ContextVar("SETTINGS", default=None)
 ROOT = Path(__file__).parents[3]
 TOPIC = port.TopicSpec(name="git.pushed", partitions=2)
-
-
-class Authentication:
-    """Basic with the token as password, as the gateway asks for it."""
-
-    def __init__(self, app: ASGIApp, verifier: credentials.Verifier) -> None:
-        self._app = app
-        self._verifier = verifier
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            header = dict(scope["headers"]).get(b"authorization", b"").decode()
-            _, _, text = header.partition(" ")
-            _, _, token = base64.b64decode(text).decode().partition(":")
-            scope["principal"] = self._verifier.principal(token)
-            if scope["principal"] is None:
-                refusal = PlainTextResponse(
-                    "a credential is needed\n", 401, headers={"WWW-Authenticate": 'Basic realm="sixfold"'}
-                )
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 class FaultyBus:
@@ -76,31 +54,22 @@ class FaultyBus:
         return getattr(self._bus, name)
 
 
+def routes_with_settings(gateway: Gateway) -> Sequence[Route]:
+    """The Git room's routes with the limits of the test."""
+    return routes.routes(gateway, SETTINGS.get())
+
+
 @contextlib.asynccontextmanager
 async def serving(data_dir: Path, bus: port.Bus, *, settings: GitSettings | None = None) -> AsyncIterator[str]:
     """The gateway's URL while it runs in this process."""
+    token = SETTINGS.set(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     process = Process(name="gateway", data_dir=data_dir, registry=Registry([GitPushed]), bus=bus)
-    gateway = Gateway(process=process, url=url)
-    found = [
-        StarletteRoute(route.path, route.endpoint, methods=list(route.methods))
-        for route in routes.routes(gateway, settings)
-    ]
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        for start in gateway.on_start:
-            await start()
-        yield
-        for stop in reversed(gateway.on_stop):
-            await stop()
-
     credentials.bootstrap(data_dir)
     (data_dir / "gateway.json").write_text(f'{{"url": "{url}"}}')
-    app = Authentication(Starlette(routes=found, lifespan=lifespan), credentials.Verifier(data_dir))
+    app = apps.create_app(process, [dataclasses.replace(capability, routes=f"{__name__}:routes_with_settings")], url)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve([listener]))
     try:
         while not server.started:
@@ -111,6 +80,7 @@ async def serving(data_dir: Path, bus: port.Bus, *, settings: GitSettings | None
         server.should_exit = True
         await task
         listener.close()
+        SETTINGS.reset(token)
 
 
 async def pushed(bus: port.Bus) -> list[tuple[str, GitPushed]]:

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from tests.functions.git import serving
 from tests.functions.git.client import Git, GitFailedError
-from tests.functions.git.waiting import until
+from tests.support.waiting import eventually
 
 from sixfold.bus import opening, port
 from sixfold.clock import SystemClock
@@ -25,7 +25,7 @@ async def arrived(bus: port.Bus, number: int) -> list[tuple[str, str]]:
         found = await serving.pushed(bus)
         return [(identifier, event.new) for identifier, event in found] if len(found) >= number else []
 
-    return await until(enough)
+    return await eventually(enough, f"{number} events in the log")
 
 
 async def test_a_gateway_killed_between_the_ref_and_the_event_publishes_it_after_the_restart(
@@ -37,7 +37,7 @@ async def test_a_gateway_killed_between_the_ref_and_the_event_publishes_it_after
         folder = await git.working_copy("work", f"{url}/git/web")
         head = (await git("rev-parse", "HEAD", cwd=folder)).strip()
         push = asyncio.create_task(git("push", "origin", "main", cwd=folder))
-        await until(lambda: repositories.refs("web"))
+        await eventually(lambda: repositories.refs("web"), "the ref moved")
         child.kill()
         with pytest.raises(GitFailedError):
             await push

@@ -15,9 +15,10 @@ import httpx
 import pytest
 from tests.functions.git import serving
 from tests.functions.git.client import Git, GitFailedError
-from tests.functions.git.waiting import until
+from tests.support.waiting import eventually
 
 from sixfold.bus import port
+from sixfold_functions.git import protocol
 from sixfold_functions.git.client import GitRepositories
 from sixfold_functions.git.settings import MIB, GitSettings
 
@@ -91,10 +92,10 @@ async def test_a_small_request_that_unpacks_to_a_huge_one_is_refused(
     await repositories.create("web")
     settings = GitSettings(fetch_request_bytes_max=MIB)
     async with serving.serving(data_dir, bus, settings=settings) as url, client(data_dir, url) as http:
-        bomb = gzip.compress(b"0000" * (32 * MIB // 4))
-        answer = await http.post(
-            "/git/web/git-upload-pack", content=bomb, headers={**FETCH, "Content-Encoding": "gzip"}
-        )
+        have = protocol.packet(b"have " + b"a" * 40 + b"\n")
+        bomb = gzip.compress(protocol.packet(b"command=fetch") + b"0001" + have * (32 * MIB // len(have)))
+        headers = {**FETCH, "Content-Encoding": "gzip", "Git-Protocol": "version=2"}
+        answer = await http.post("/git/web/git-upload-pack", content=bomb, headers=headers)
         assert (answer.status_code, "larger than" in answer.text) == (413, True)
         answer = await http.post(
             "/git/web/git-upload-pack",
@@ -139,9 +140,9 @@ async def test_a_client_that_leaves_in_the_middle_leaves_no_process(
     path = await repositories.create("web")
     _, writer = await asyncio.open_connection("127.0.0.1", int(re.findall(r":(\d+)", url)[0]))
     writer.write(request_head(data_dir, service, 1000) + b"0032")
-    await until(lambda: serving_git(path))
+    await eventually(lambda: serving_git(path), "git serves")
     writer.transport.abort()
-    await until(lambda: not serving_git(path))
+    await eventually(lambda: not serving_git(path), "no git serves any more")
     assert repositories.refs("web") == {}
 
 
@@ -162,11 +163,11 @@ async def test_no_secret_of_this_process_reaches_gits_programs(
     path = await repositories.create("web")
     _, writer = await asyncio.open_connection("127.0.0.1", int(re.findall(r":(\d+)", url)[0]))
     writer.write(request_head(data_dir, "git-upload-pack", 1000))
-    await until(lambda: serving_git(path))
+    await eventually(lambda: serving_git(path), "git serves")
     (pid,) = serving_git(path)
     environment = environment_of(pid)
     assert b"GIT_CONFIG_COUNT" in environment
     assert b"secret-of-this-process" not in environment
     assert os.environ["AWS_SECRET_ACCESS_KEY"]
     writer.transport.abort()
-    await until(lambda: not serving_git(path))
+    await eventually(lambda: not serving_git(path), "no git serves any more")
