@@ -22,6 +22,16 @@ SCHEMAS = Path(sixfold_events.__file__).parent / "schemas"
 SAMPLES = Path(sixfold_events.__file__).parent / "samples"
 
 
+TOPICS = (port.TopicSpec(name="system.processes", partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),)
+SYSTEM = Capability(
+    name="system",
+    summary="What the processes of the system say of themselves",
+    events=("sixfold_events.system",),
+    topics="sixfold.catalogue:TOPICS",
+)
+"""The runtime's own events, described as any capability's."""
+
+
 class UnknownNameError(errors.UsageError):
     """Nothing installed has this name; the message lists near ones."""
 
@@ -29,8 +39,10 @@ class UnknownNameError(errors.UsageError):
 class Catalogue:
     """Everything that `capabilities` bring; each part is imported when it is first asked for."""
 
-    def __init__(self, capabilities: Iterable[Capability]) -> None:
+    def __init__(self, capabilities: Iterable[Capability], functions: Iterable[AnyFunction] = ()) -> None:
         self.capabilities = tuple(capabilities)
+        self.own = tuple(functions)
+        """A user's functions, which belong to no capability."""
 
     @functools.cached_property
     def functions(self) -> dict[str, AnyFunction]:
@@ -42,6 +54,11 @@ class Catalogue:
                     raise capability.CapabilityError(
                         f"two functions are named {function.name}; give the one of {each.name} another name="
                     )
+        for function in self.own:
+            if found.setdefault(function.name, function) is not function:
+                raise capability.CapabilityError(
+                    f"a capability has a function {function.name}; give yours another name="
+                )
         return found
 
     @functools.cached_property
@@ -58,6 +75,7 @@ class Catalogue:
     def registry(self) -> Registry:
         """Schemas of all event classes, every frozen version included."""
         classes = dict.fromkeys(cls for each in self.capabilities for cls in capability.events_of(each))
+        classes.update(dict.fromkeys(cls for function in self.own for cls in (*function.on, *function.emits)))
         return Registry(classes, [SCHEMAS] if SCHEMAS.is_dir() else [])
 
     @functools.cached_property
@@ -68,6 +86,11 @@ class Catalogue:
             for spec in capability.topics_of(each):
                 if spec.name not in specs or specs[spec.name] == port.TopicSpec(name=spec.name):
                     specs[spec.name] = spec
+        for function in self.own:
+            for cls in (*function.on, *function.emits):
+                specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
+            dead = port.TopicSpec(name=function.dead_letter_topic, partitions=1, retention_ms=None)
+            specs.setdefault(dead.name, dead)
         return tuple(specs.values())
 
     def function(self, name: str) -> AnyFunction:
@@ -75,6 +98,10 @@ class Catalogue:
         if name not in self.functions:
             raise unknown("function", name, self.functions, "`sixfold functions` lists all")
         return self.functions[name]
+
+    def topic(self, name: str) -> port.TopicSpec | None:
+        """The spec of topic `name`, None where nothing declares it."""
+        return next((spec for spec in self.topics if spec.name == name), None)
 
     def event(self, event_type: str) -> type[Event]:
         """The class of `event_type`. Raises UnknownNameError."""
@@ -91,7 +118,6 @@ def unknown(kind: str, name: str, known: Iterable[str], advice: str) -> UnknownN
     return UnknownNameError(f"there is no {kind} {name!r}; {guess}{advice}")
 
 
-@functools.cache
-def installed() -> Catalogue:
-    """The catalogue of every installed capability."""
-    return Catalogue(capability.discover())
+def installed(functions: Iterable[AnyFunction] = ()) -> Catalogue:
+    """The catalogue of every installed capability, the system's own included, and of a user's `functions`."""
+    return Catalogue((SYSTEM, *capability.discover()), functions)

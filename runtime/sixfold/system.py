@@ -39,6 +39,12 @@ def read(data_dir: Path) -> System | None:
         return None
 
 
+def clear(data_dir: Path) -> None:
+    """The system stopped: nothing is to be found any more."""
+    for name in (FILE, GATEWAY_FILE):
+        (data_dir / name).unlink(missing_ok=True)
+
+
 def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(data + b"\n")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -21,6 +22,7 @@ from rich.markup import escape
 from sixfold import catalogue, system
 from sixfold import errors as failures
 from sixfold.bus import opening
+from sixfold.cli import references
 from sixfold.process import Process
 
 if TYPE_CHECKING:
@@ -47,21 +49,29 @@ class Settings:
     """Where the system keeps everything; `--data-dir` or SIXFOLD_DATA_DIR."""
     bus_url: str = BUS_URL
     """`embedded:` or `kafka://HOST:PORT`; `--bus`, SIXFOLD_BUS, or what the running system recorded."""
+    apps: tuple[str, ...] = ()
+    """A user's own apps, each `module:attribute` or a file; `--app` or SIXFOLD_APP."""
 
 
-def resolved(data_dir: Path | None, bus_url: str | None) -> Settings:
+def resolved(data_dir: Path | None, bus_url: str | None, apps: Sequence[str] = ()) -> Settings:
     """Settings from the global options; what is None comes from the running system's record, else the default."""
     folder = (data_dir or DATA_DIR).absolute()
     if bus_url is None:
         recorded = system.read(folder)
         bus_url = recorded.bus_url if recorded else BUS_URL
-    return Settings(folder, bus_url)
+    return Settings(folder, bus_url, tuple(apps))
 
 
 def settings(ctx: typer.Context) -> Settings:
     """The settings of this call."""
     found = ctx.find_root().obj
     return found if isinstance(found, Settings) else resolved(None, None)
+
+
+def known(ctx: typer.Context) -> catalogue.Catalogue:
+    """Everything that is installed, and the functions of `--app`."""
+    functions = [function for app in settings(ctx).apps for function in references.functions_in(app)]
+    return catalogue.installed(functions)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -71,11 +81,20 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(coroutine)
+    except BrokenPipeError:
+        leave_quietly()
     except Exception as error:
         expected = as_failure(error)
         if expected is None:
             raise
         fail(expected)
+
+
+def leave_quietly() -> NoReturn:
+    """Whoever read our output has gone (`| head`): end as a program that SIGPIPE ended, without a word."""
+    # What is still buffered goes nowhere, or the interpreter would complain at its exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    raise typer.Exit(141)
 
 
 def as_failure(error: BaseException) -> failures.SixfoldError | None:
@@ -93,18 +112,29 @@ def as_failure(error: BaseException) -> failures.SixfoldError | None:
 
 
 def fail(error: failures.SixfoldError) -> NoReturn:
-    """Print `error` and leave: 2 for a UsageError, 1 for any other."""
+    """Print `error` and leave with its exit code."""
+    say(error)
+    raise typer.Exit(exit_code(error))
+
+
+def say(error: failures.SixfoldError) -> None:
+    """Print `error` to standard error."""
     errors.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
-    raise typer.Exit(2 if isinstance(error, failures.UsageError) else 1)
+
+
+def exit_code(error: failures.SixfoldError) -> int:
+    """2 for a UsageError, 1 for any other."""
+    return 2 if isinstance(error, failures.UsageError) else 1
 
 
 @contextlib.asynccontextmanager
 async def process(ctx: typer.Context) -> AsyncIterator[Process]:
     """A process with the bus entered and the registry of all capabilities."""
     chosen = settings(ctx)
-    chosen.data_dir.mkdir(parents=True, exist_ok=True)
+    registry = known(ctx).registry
+    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with opening.open_bus(chosen.bus_url, data_dir=chosen.data_dir) as bus:
-        this = Process(name="cli", data_dir=chosen.data_dir, registry=catalogue.installed().registry, bus=bus)
+        this = Process(name="cli", data_dir=chosen.data_dir, registry=registry, bus=bus)
         try:
             yield this
         finally:

@@ -1,0 +1,148 @@
+"""`sixfold run`: functions, or one service, as one process. The supervisor starts every child of the system with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from sixfold import capability, catalogue
+from sixfold import errors as failures
+from sixfold.capability import Service
+from sixfold.cli import common, references
+from sixfold.function import AnyFunction
+from sixfold.process import Process
+from sixfold.supervisor import hosting, plan
+
+
+def run(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Functions, one service with its options, MODULE:ATTRIBUTE, or a file.", show_default=False
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All functions of all capabilities and of --app.")] = False,
+    bus: Annotated[
+        str | None, typer.Option("--bus", help="embedded: or kafka://HOST:PORT; as the global option.")
+    ] = None,
+) -> None:
+    """Run functions, or one service, as one process until Ctrl-C or SIGTERM; what is under way is finished first.
+
+    Example:  sixfold run examples/01-minimal/app.py      sixfold run volume.storage --copy a1
+    """
+    wanted, options = split_options(names or [])
+    chosen = common.settings(ctx)
+    known = common.known(ctx)
+    bus_url = bus or chosen.bus_url
+    services = {**known.services, plan.GATEWAY.name: plan.GATEWAY}
+    found = [name for name in wanted if name in services]
+    if found:
+        if len(wanted) > 1 or every:
+            raise _usage(f"{found[0]} is a service and runs alone; start the others with calls of their own")
+        common.run(hosting.host(_service(services[found[0]], options, known, chosen, bus_url)))
+        return
+    if options:
+        raise _usage(f"there is no option --{next(iter(options))}; only services take options of their own")
+    functions = _functions(wanted, every=every, known=known)
+    common.run(hosting.host(_worker(functions, chosen, bus_url, every=every)))
+
+
+run.passes_options_on = True  # type: ignore[attr-defined]
+
+
+def split_options(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Names, and the `--option value` or `--option=value` pairs among them. Raises UsageError for one without value."""
+    names: list[str] = []
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            names.append(word)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise _usage(f"option {word} needs a value")
+            value = rest.pop(0)
+        options[name] = value
+    return names, options
+
+
+def _usage(message: str) -> failures.UsageError:
+    return failures.UsageError(f"{message}; see `sixfold run --help`")
+
+
+def _service(
+    service: Service, options: dict[str, str], known: catalogue.Catalogue, chosen: common.Settings, bus_url: str
+) -> hosting.Hosted:
+    unknown = [name for name in options if name not in service.options]
+    if unknown:
+        takes = ", ".join(f"--{name}" for name in service.options) or "no options"
+        raise _usage(f"{service.name} has no option --{unknown[0]}; it takes {takes}")
+    run_service = capability.resolve(service.run)
+    return hosting.Hosted(
+        name=plan.instance_name(service, options),
+        data_dir=chosen.data_dir,
+        registry=known.registry,
+        run=run_service,
+        bus_url=bus_url if service.bus else None,
+        options=options,
+        topics=known.topics if service.bus else (),
+    )
+
+
+def _functions(wanted: Sequence[str], *, every: bool, known: catalogue.Catalogue) -> tuple[AnyFunction, ...]:
+    if every:
+        if wanted:
+            raise _usage("--all runs every function; leave the names away")
+        return tuple(known.functions.values())
+    if not wanted:
+        raise _usage("name what to run: functions (`sixfold functions` lists them), a service, or your own file")
+    found: dict[str, AnyFunction] = {}
+    for name in wanted:
+        chosen = references.functions_in(name) if references.is_reference(name) else (_named(name, known),)
+        for function in chosen:
+            if found.setdefault(function.name, function) is not function:
+                raise _usage(f"two functions are named {function.name!r}; give one another name=")
+    return tuple(found.values())
+
+
+def _named(name: str, known: catalogue.Catalogue) -> AnyFunction:
+    if name in known.functions:
+        return known.functions[name]
+    raise catalogue.unknown(
+        "function or service",
+        name,
+        [*known.functions, *known.services, plan.GATEWAY.name],
+        "`sixfold functions` lists functions; your own are named MODULE:ATTRIBUTE or path/to/file.py",
+    )
+
+
+def _worker(
+    functions: tuple[AnyFunction, ...], chosen: common.Settings, bus_url: str, *, every: bool
+) -> hosting.Hosted:
+    theirs = catalogue.installed([function for function in functions if not _is_installed(function)])
+    return hosting.Hosted(
+        name=plan.FUNCTIONS if every else "run." + "+".join(function.name for function in functions)[:64],
+        data_dir=chosen.data_dir,
+        registry=theirs.registry,
+        run=functools.partial(_work, functions),
+        bus_url=bus_url,
+        alone=False,
+        topics=theirs.topics,
+    )
+
+
+def _is_installed(function: AnyFunction) -> bool:
+    return catalogue.installed().functions.get(function.name) is function
+
+
+async def _work(functions: tuple[AnyFunction, ...], process: Process) -> None:
+    from sixfold import running
+
+    await running.run_functions(process, functions, stopping=process.stopping)

@@ -1,0 +1,151 @@
+"""The child's side of the system: what `sixfold run` does around the work itself.
+
+It opens the log, the bus and the lifeline, takes the lock of its name (so that two processes never write one storage
+node's files), turns signals into `Process.stopping`, and closes everything in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import errors, logs
+from sixfold.bus import opening, port
+from sixfold.process import Process
+from sixfold.supervisor import control, lifeline
+from sixfold_events.registry import Registry
+
+LOCK_WAIT_S = lifeline.GRACE_S + 5.0
+"""How long a new process waits for one of its name that lost its supervisor and is about to end."""
+_LOCK_POLL_S = 0.05
+
+
+class AlreadyRunsError(errors.SixfoldError):
+    """Another process holds this name on this data folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosted:
+    """What to run and with what."""
+
+    name: str
+    data_dir: Path
+    registry: Registry
+    run: Callable[[Process], Awaitable[None]]
+    bus_url: str | None
+    """None for a process that has no bus access."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    topics: Sequence[port.TopicSpec] = ()
+    """Made where they are missing, for a process that runs before or without `sixfold up`."""
+    alone: bool = True
+    """One process of this name at a time."""
+
+
+async def host(hosted: Hosted) -> None:
+    """Run it until it returns, is asked to stop, or the supervisor is gone."""
+    line = lifeline.Lifeline.from_environment(os.environ)
+    name = line.name if line else hosted.name
+    clock = clocks.SystemClock()
+    if line is not None:
+        logs.to_file(hosted.data_dir / logs.FOLDER / f"{name}.log", redirect=True, process=name)
+    else:
+        logs.to_terminal()
+    log = structlog.get_logger()
+    process = Process(
+        name=name, data_dir=hosted.data_dir, registry=hosted.registry, clock=clock, options=hosted.options
+    )
+    loop = asyncio.get_running_loop()
+    if line is not None:
+
+        def lost() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(_supervisor_lost, process)
+
+        line.watch(lost)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_signals(process))
+        if hosted.alone or line is not None:
+            await stack.enter_async_context(locked(hosted.data_dir, name, clock, wait_s=LOCK_WAIT_S if line else 0.0))
+        if hosted.bus_url is not None:
+            bus = opening.open_bus(hosted.bus_url, data_dir=hosted.data_dir, clock=clock)
+            process.bus = await stack.enter_async_context(bus)
+            if line is None:  # a supervisor has made them already
+                await process.bus.create_topics(hosted.topics)
+        stack.push_async_callback(process.resources.close)
+
+        def ready() -> None:
+            log.info("ready", action="ready")
+            if line is not None:
+                line.ready()
+
+        process.ready = ready
+        log.info("starts", action="starts", pid=os.getpid())
+        try:
+            await hosted.run(process)
+        except Exception as error:
+            log.exception("failed", action="failed", error=f"{type(error).__name__}: {error}")
+            raise
+        log.info("ended", action="ended")
+
+
+def _supervisor_lost(process: Process) -> None:
+    structlog.get_logger().warning("the supervisor is gone; stopping", action="supervisor_lost")
+    process.stopping.set()
+
+
+@contextlib.contextmanager
+def _signals(process: Process) -> Iterator[None]:
+    """SIGTERM and SIGINT ask to stop; a second one ends the process where it stands."""
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if process.stopping.is_set():
+            os._exit(130)
+        process.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def locked(data_dir: Path, name: str, clock: clocks.Clock, *, wait_s: float) -> AsyncIterator[None]:
+    """Hold the lock of `name` on the data folder. Raises AlreadyRunsError where another keeps it for `wait_s`.
+
+    The kernel frees it with its holder, so a crash leaves nothing to repair.
+    """
+    folder = data_dir / control.FOLDER
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{name}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = clock.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if clock.monotonic() >= deadline:
+                    holder = path.read_text().strip() or "unknown"
+                    raise AlreadyRunsError(
+                        f"{name} runs already on {data_dir} (pid {holder}); stop it first, or choose another --data-dir"
+                    ) from None
+            await clock.sleep(_LOCK_POLL_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
