@@ -34,7 +34,7 @@ class FunctionReport(msgspec.Struct, frozen=True, kw_only=True):
     """Records that wait for their next attempt now."""
     duration_sum_s: float = 0.0
     """Time in attempts, in seconds."""
-    duration_counts: list[int] = []
+    duration_counts: list[int] = msgspec.field(default_factory=list)
     """Attempts by duration: one count for each of the report's `duration_bounds_s`, and one for longer ones."""
     halted: str = ""
     """Why its worker stopped for good (its code contradicts its declaration); empty while it runs."""
@@ -51,6 +51,6 @@ class ProcessReported(Event, topic="system.processes", key="process"):
     reported_at_ms: int
     stopped: bool = False
     """True in the last report of a process that was stopped in order."""
-    duration_bounds_s: list[float] = []
+    duration_bounds_s: list[float] = msgspec.field(default_factory=list)
     """Upper bounds of the duration histogram, in seconds."""
-    functions: list[FunctionReport] = []
+    functions: list[FunctionReport] = msgspec.field(default_factory=list)

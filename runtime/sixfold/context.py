@@ -6,9 +6,9 @@ handler returns. `worker.py` then settles it together with the record's offset.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 import structlog
@@ -23,11 +23,11 @@ from sixfold_events import Event, cloudevents
 T = TypeVar("T")
 
 
-class UndeclaredEmitError(errors.PermanentError):
+class UndeclaredEmitError(errors.FunctionBugError):
     """A handler emitted an event type that its function does not declare in `emits=`."""
 
 
-class UndeclaredTableError(errors.PermanentError):
+class UndeclaredTableError(errors.FunctionBugError):
     """A handler opened a table that its function does not declare in `tables=`."""
 
 
@@ -133,7 +133,13 @@ class Context:
         )
         return logger
 
-    async def resource(self, opener: Callable[[Process], T | Awaitable[T]]) -> T:
+    @overload
+    async def resource(self, opener: Callable[[Process], Coroutine[Any, Any, T]]) -> T: ...
+
+    @overload
+    async def resource(self, opener: Callable[[Process], T]) -> T: ...
+
+    async def resource(self, opener: Callable[[Process], Any]) -> Any:
         """Something that this process opens once and all its functions share; see `process.Resources`."""
         return await self.process.resources.get(opener)
 

@@ -24,3 +24,10 @@ class TemporaryError(SixfoldError):
 
 class PermanentError(SixfoldError):
     """A handler raises it when no further attempt can help: the record goes to the dead-letter topic at once."""
+
+
+class FunctionBugError(SixfoldError):
+    """A function's code contradicts its declaration: no record is at fault, so none is parked or passed.
+
+    Its worker stops and says so; it goes on from the same record once the code is mended and the process restarted.
+    """

@@ -1,0 +1,43 @@
+"""Limits and intervals of a worker, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much a worker takes on, and how long it waits."""
+
+    fetch_records_max: int = 500
+    """Records of one fetch; Kafka's own `max.poll.records`."""
+    fetch_wait_s: float = 0.5
+    """How long a fetch waits for the first record; a stop or a resumed partition is noticed this late at worst."""
+    backlog_records_max: int = 2_000
+    """Records fetched and not done, all partitions together: four fetches, so that handlers never wait for one."""
+    backlog_bytes_max: int = 16 * 1024 * 1024
+    """As `backlog_records_max`, in bytes: sixteen records of the default largest size."""
+    span_records_max: int = 50_000
+    """A partition with so many records above its first unfinished one is paused: a crash would repeat them all."""
+    unsettled_records_max: int = 5_000
+    """Handlers wait while so many results are not settled: the bus is away, and memory is bounded."""
+    linger_s: float = 0.02
+    """Offsets without outputs or state are committed this late, so that an idle handler costs 50 commits/s at most."""
+    linger_records: int = 500
+    """Or after so many records."""
+    slice_s: float = 0.005
+    """A lane gives way to the next one after this long, at the end of a record."""
+    slice_records: int = 100
+    """And after so many records: a no-op handler must not keep the event loop from its sockets."""
+    drain_s: float = 20.0
+    """Handlers that run get this long to finish when the process stops; Kubernetes kills after 30."""
+    revoke_s: float = 30.0
+    """As the bus's `revoke_timeout_s`: handlers get four fifths of it, settling the rest."""
+    bus_backoff_s: float = 0.1
+    """Wait before the first retry of a call that found no bus; doubles."""
+    bus_backoff_max_s: float = 5.0
+    fenced_max: int = 20
+    """Settles refused in a row for partitions that the bus says are ours; then the worker starts afresh."""
+
+
+DEFAULT = Limits()

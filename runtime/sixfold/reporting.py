@@ -1,0 +1,80 @@
+"""What a process says of its functions: their counters as an event on a compacted topic, keyed by the process.
+
+The gateway folds the newest report of each process into its metrics page, so no process needs a port of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import publisher
+from sixfold.bus import port
+from sixfold.counters import BOUNDS_S, Counters
+from sixfold.process import Process
+from sixfold_events.system import ProcessReported
+
+TOPIC = port.TopicSpec(
+    name=ProcessReported.__event__.topic, partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None
+)
+INTERVAL_S = 5.0
+"""A third of Prometheus' usual scrape interval."""
+
+
+class Reporter:
+    """Publishes `ProcessReported` when counters changed, at most every `interval_s`."""
+
+    def __init__(
+        self,
+        process: Process,
+        counters: Sequence[Counters],
+        *,
+        refresh: Callable[[], None] = lambda: None,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._process = process
+        self._counters = counters
+        self._refresh = refresh
+        self._interval_s = interval_s
+        self._started_at_ms = clocks.now_ms(process.clock)
+        self._publisher = publisher.Publisher(
+            process.require_bus(), source=f"/processes/{process.name}", clock=process.clock
+        )
+        self._last: ProcessReported | None = None
+
+    async def run(self) -> None:
+        """Report until cancelled; where the bus does not take a report, the next one has it all."""
+        while True:
+            with contextlib.suppress(port.BusError):
+                await self.report()
+            await self._process.clock.sleep(self._interval_s)
+
+    async def finish(self, within_s: float = 2.0) -> None:
+        """Report for the last time: the process was stopped in order."""
+        try:
+            await asyncio.wait_for(self.report(stopped=True), within_s)
+        except (TimeoutError, port.BusError) as error:
+            structlog.get_logger().info("the last report was not taken", action="report.missed", why=str(error))
+
+    async def report(self, *, stopped: bool = False) -> None:
+        """Report now, unless nothing changed since the last time."""
+        self._refresh()
+        functions = [each.report() for each in self._counters]
+        if self._last is not None and self._last.functions == functions and self._last.stopped == stopped:
+            return
+        event = ProcessReported(
+            process=self._process.name,
+            pid=os.getpid(),
+            started_at_ms=self._started_at_ms,
+            reported_at_ms=clocks.now_ms(self._process.clock),
+            stopped=stopped,
+            duration_bounds_s=list(BOUNDS_S),
+            functions=functions,
+        )
+        await self._publisher.publish(event)
+        self._last = event

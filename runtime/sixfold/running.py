@@ -1,0 +1,143 @@
+"""Runs a set of functions as one process: a worker each, restarted when it crashes, until the process is to stop.
+
+A worker that crashes (a bus error that waiting does not mend, a bug of ours) starts afresh after a growing wait. A
+function whose own code contradicts its declaration stops for good: starting it again would not mend it. The others
+go on, and the process ends with that error once it is stopped, or at once where no function is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+import structlog
+
+from sixfold import dead_letter, errors, reporting
+from sixfold.bus import port
+from sixfold.counters import Counters
+from sixfold.function import AnyFunction
+from sixfold.limits import DEFAULT, Limits
+from sixfold.process import Process
+from sixfold.worker import Worker
+
+RESTART_S = 1.0
+"""Wait before the first restart of a worker; doubles with each further crash."""
+RESTART_MAX_S = 60.0
+HEALTHY_S = 60.0
+"""A worker that ran for so long begins again at the first wait."""
+
+
+async def run_functions(
+    process: Process,
+    functions: Sequence[AnyFunction],
+    *,
+    stopping: asyncio.Event,
+    topics: Iterable[port.TopicSpec] = (),
+    limits: Limits = DEFAULT,
+) -> None:
+    """Run `functions` until `stopping` is set, then let them finish what they do.
+
+    Topics that they need and that do not exist are created first: as in `topics`, else with default settings. Raises
+    FunctionBugError where a function's code contradicts its declaration (the first one, at the end).
+    """
+    await create_topics(process.require_bus(), functions, topics)
+    runs = [Run(function, process, limits=limits) for function in functions]
+    reporter = reporting.Reporter(process, [run.counters for run in runs], refresh=lambda: _refresh(runs))
+    reports = asyncio.create_task(reporter.run(), name="report")
+    tasks = [asyncio.create_task(run.run(stopping), name=run.function.name) for run in runs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in (*tasks, reports):
+            task.cancel()
+        await asyncio.gather(*tasks, reports, return_exceptions=True)
+        await reporter.finish()
+    for run in runs:
+        if run.bug is not None:
+            raise run.bug
+
+
+async def create_topics(
+    bus: port.Bus, functions: Sequence[AnyFunction], declared: Iterable[port.TopicSpec] = ()
+) -> None:
+    """Create what `functions` need and `bus` lacks; topics that exist are left as they are."""
+    known = await bus.topics()
+    specs = {spec.name: spec for spec in (reporting.TOPIC, *declared)}
+    for function in functions:
+        for cls in (*function.on, *function.emits):
+            specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
+    for function in functions:
+        specs.setdefault(function.dead_letter_topic, dead_letter.topic_spec(function, {**specs, **known}))
+    missing = [spec for name, spec in specs.items() if name not in known]
+    if missing:
+        await bus.create_topics(missing)
+
+
+class Run:
+    """One function's workers, one after the other."""
+
+    def __init__(
+        self,
+        function: AnyFunction,
+        process: Process,
+        *,
+        limits: Limits = DEFAULT,
+        rng: random.Random | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.function = function
+        self.counters = Counters(function.name)
+        self.worker: Worker | None = None
+        """The one that runs now."""
+        self.bug: errors.FunctionBugError | None = None
+        """Why it stopped for good."""
+        self._process = process
+        self._limits = limits
+        self._rng = rng
+        self._on_change = on_change
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run workers until `stopping` is set or the function's code proves to be wrong."""
+        log = structlog.get_logger().bind(function=self.function.name)
+        clock, crashes = self._process.clock, 0
+        while not stopping.is_set():
+            begun = clock.monotonic()
+            try:
+                self.worker = Worker(
+                    self.function,
+                    self._process,
+                    counters=self.counters,
+                    limits=self._limits,
+                    rng=self._rng,
+                    on_change=self._on_change,
+                )
+                await self.worker.run(stopping)
+            except errors.FunctionBugError as bug:
+                self.bug, self.counters.halted = bug, str(bug)
+                log.error("the function stopped for good: mend its code, then restart", action="halt", why=str(bug))
+                self._on_change()
+                return
+            except Exception as error:
+                crashes = 1 if clock.monotonic() - begun >= HEALTHY_S else crashes + 1
+                wait_s = min(RESTART_S * 2.0 ** min(crashes - 1, 20), RESTART_MAX_S)
+                self.counters.restarts += 1
+                unexpected = not isinstance(error, port.BusError)
+                log.error("a worker crashed", action="restart", wait_s=wait_s, why=str(error), exc_info=unexpected)
+                self._on_change()
+                await _sleep(clock.sleep(wait_s), stopping)
+
+
+def _refresh(runs: Sequence[Run]) -> None:
+    for run in runs:
+        if run.worker is not None:
+            run.worker.count()
+
+
+async def _sleep(sleep: Coroutine[object, object, None], stopping: asyncio.Event) -> None:
+    """Return when `sleep` is over or `stopping` is set."""
+    tasks = [asyncio.ensure_future(sleep), asyncio.create_task(stopping.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

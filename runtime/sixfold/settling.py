@@ -1,0 +1,154 @@
+"""Settling what handlers did: many records' outputs, rows and offsets in one call, as often as the bus keeps up.
+
+While one settle is on its way the next one gathers, so a busy worker settles large groups and an idle one settles at
+once. Outputs and rows go no later than the offsets of their records. What cannot be settled yet is kept:
+
+- the bus is away, or its disk full: tried again with growing waits, said once when it begins and once when it ends;
+- fenced: a rebalance gave a partition away. What belongs to partitions that are gone is dropped (their next owner
+  does it again), the rest is tried again;
+- any other error is the worker's end; it starts afresh from what is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import structlog
+
+from sixfold import clock as clocks
+from sixfold.bus import port
+from sixfold.counters import Counters
+from sixfold.limits import Limits
+from sixfold.partition import Partition
+
+
+@dataclass
+class Share:
+    """What one partition brings to a settle."""
+
+    partition: Partition
+    outputs: list[port.NewRecord]
+    state: list[port.StatePut]
+    offset: int | None
+
+
+@dataclass
+class Settler:
+    """Gathers what partitions have to settle and settles it; `run` is its loop."""
+
+    function: str
+    consumer: port.Consumer
+    clock: clocks.Clock
+    limits: Limits
+    counters: Counters
+    on_settled: Callable[[], None]
+    unsettled: int = 0
+    """Records done since the last settle was put together, and those of the settle that is on its way."""
+    _dirty: dict[Partition, None] = field(default_factory=dict)
+    _sending: list[Share] = field(default_factory=list)
+    _go: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _timer: asyncio.TimerHandle | None = None
+
+    def add(self, partition: Partition, *, urgent: bool) -> None:
+        """A record of `partition` is done. `urgent`: it has outputs or rows, which others wait for."""
+        self.unsettled += 1
+        if partition not in self._dirty:
+            self._dirty[partition] = None
+        if urgent or self.unsettled >= self.limits.linger_records:
+            self._go.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.limits.linger_s, self._go.set)
+
+    @property
+    def full(self) -> bool:
+        """Whether handlers should wait until something is settled."""
+        return self.unsettled >= self.limits.unsettled_records_max
+
+    async def room(self) -> None:
+        """Return once it is not `full` any more."""
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
+
+    def idle(self) -> bool:
+        """Whether nothing waits to be settled."""
+        return not self._sending and not any(each.owned and each.dirty for each in self._dirty)
+
+    async def flush(self, partitions: Collection[Partition]) -> None:
+        """Return once nothing of `partitions` waits to be settled."""
+        while any(share.partition in partitions for share in self._sending) or any(
+            each in self._dirty and each.dirty for each in partitions
+        ):
+            self._go.set()
+            self._settled.clear()
+            await self._settled.wait()
+
+    async def run(self) -> None:
+        """Settle until cancelled. Raises what `port.Consumer.settle` raises and waiting does not mend."""
+        while True:
+            await self._go.wait()
+            self._go.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            taken, self.unsettled = self.unsettled, 0
+            self._sending = [_share(partition) for partition in self._dirty if partition.owned and partition.dirty]
+            self._dirty.clear()
+            if self._sending:
+                self.unsettled += taken
+                await self._settle()
+                self._sending = []
+                self.unsettled -= taken
+            self._room.set()
+            self._settled.set()
+            self.on_settled()
+
+    async def _settle(self) -> None:
+        """Settle `_sending`, however long that takes."""
+        waits, fenced = 0, 0
+        log = structlog.get_logger().bind(function=self.function)
+        while shares := [share for share in self._sending if share.partition.owned]:
+            try:
+                await self.consumer.settle(
+                    records=[output for share in shares for output in share.outputs],
+                    state=[put for share in shares for put in share.state],
+                    offsets={share.partition.tp: share.offset for share in shares if share.offset is not None},
+                )
+            except port.FencedError as error:
+                self.counters.fenced += 1
+                fenced += 1
+                log.info(
+                    "a rebalance took a partition before its records were settled", action="fenced", why=str(error)
+                )
+                if fenced > self.limits.fenced_max:
+                    raise
+                gone = [share for share in shares if share.partition.tp not in self.consumer.assignment()]
+                for share in gone:
+                    share.partition.accepting = share.partition.owned = False
+                if not gone:
+                    await self.clock.sleep(self._wait_s(fenced))
+            except (port.BusUnavailableError, port.StorageFullError) as error:
+                waits += 1
+                if waits == 1:
+                    log.warning("settling waits for the bus; nothing is lost", action="settle.waiting", why=str(error))
+                await self.clock.sleep(self._wait_s(waits))
+            else:
+                if waits:
+                    log.info("the bus is back; settled", action="settle.resumed", attempts=waits + 1)
+                for share in shares:
+                    share.partition.tables.settled(share.state)
+                return
+
+    def _wait_s(self, attempt: int) -> float:
+        return min(self.limits.bus_backoff_s * 2.0 ** min(attempt - 1, 20), self.limits.bus_backoff_max_s)
+
+
+def _share(partition: Partition) -> Share:
+    """Take out of `partition` what waits to be settled."""
+    share = Share(partition, partition.outputs, list(partition.state.values()), partition.unsettled_offset)
+    partition.outputs, partition.state, partition.unsettled_offset = [], {}, None
+    return share

@@ -1,0 +1,174 @@
+"""Runs one function as a member of its consumer group: fetch, handle, settle; and let go of what a rebalance takes.
+
+At least once: a record's offset is committed after the handler returned and its outputs and rows are stored, or after
+it was parked; never before. `invocation.py` decides on each record, `lanes.py` on what runs side by side,
+`handling.py` calls the handler, `settling.py` decides when to settle, `fetching.py` how much to take on.
+
+Crash points. Before a settle: the record is delivered again. During one: the bus's promise (`port.py`) holds, on the
+embedded bus all of it or nothing. A handler's own outside effects may happen again; `ctx.event_id` is the same then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.counters import Counters
+from sixfold.fetching import Fetcher
+from sixfold.function import AnyFunction
+from sixfold.handling import Handling
+from sixfold.limits import DEFAULT, Limits
+from sixfold.outputs import OutputCheck
+from sixfold.partition import Partition
+from sixfold.process import Process
+from sixfold.settling import Settler
+
+
+class Activity(NamedTuple):
+    """What a worker is doing, at one moment."""
+
+    busy: bool
+    """A handler runs, records wait for one, or something waits to be settled."""
+    due_s: tuple[float, ...]
+    """When records that failed get their next attempt, on the process's monotonic clock."""
+
+
+class Worker:
+    """One member of one function's group. `run` it once."""
+
+    def __init__(
+        self,
+        function: AnyFunction,
+        process: Process,
+        *,
+        counters: Counters | None = None,
+        limits: Limits = DEFAULT,
+        rng: random.Random | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.function = function
+        self.counters = counters or Counters(function.name)
+        self._limits = limits
+        self._log = structlog.get_logger().bind(function=function.name)
+        bus = process.require_bus()
+        self._bus = bus
+        self._consumer = bus.subscribe(
+            function.name, function.topics, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
+        )
+        self._settler = Settler(function.name, self._consumer, process.clock, limits, self.counters, on_change)
+        self._fetcher = Fetcher(function.name, self._consumer, process.clock, limits, self._take_in)
+        self._outputs = OutputCheck()
+        self._handling = Handling(
+            function,
+            process,
+            outputs=self._outputs,
+            settler=self._settler,
+            counters=self.counters,
+            limits=limits,
+            rng=rng or random.Random(),  # noqa: S311 (spreads retries, guards nothing)
+            progressed=self._fetcher.progressed,
+            on_change=on_change,
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping` is set, then finish what runs, settle and leave the group.
+
+        Raises FunctionBugError where the function's code contradicts its declaration, and whatever the bus raises that
+        waiting does not mend; nothing is lost then either, the group's next worker goes on from what is committed.
+        """
+        self._outputs.learn(await self._bus.topics())
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            async with self._consumer:
+                fetching = asyncio.create_task(self._fetcher.run(), name=f"{self.function.name} fetch")
+                settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
+                tasks += [fetching, settling, *self._handling.start()]
+                try:
+                    await _until(stopping, tasks)
+                finally:
+                    await _cancel([fetching])
+                    if not settling.done():
+                        await self._drain(self._fetcher.partitions.values(), self._limits.drain_s)
+        finally:
+            await _cancel([*tasks, *self._handling.close()])
+
+    def activity(self) -> Activity:
+        """What the worker is doing now."""
+        return Activity(self._handling.busy or not self._settler.idle(), self._handling.due_s())
+
+    def count(self) -> None:
+        """Bring the gauges among the counters up to date."""
+        self.counters.running, self.counters.retrying = self._handling.running, len(self._handling.due_s())
+
+    async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
+        """These are this worker's from now on (port.Listener)."""
+        for tp in partitions:
+            self._fetcher.partitions[tp] = Partition(tp, self._consumer)
+        self._log.info("partitions assigned", action="assigned", partitions=_names(partitions))
+
+    async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:
+        """Finish what runs for these and settle it; another member gets them when this returns (port.Listener)."""
+        held = [self._fetcher.partitions[tp] for tp in partitions if tp in self._fetcher.partitions]
+        await self._drain(held, self._limits.revoke_s * 0.8)
+        await self.on_lost(partitions)
+
+    async def on_lost(self, partitions: Sequence[port.TopicPartition]) -> None:
+        """Drop all that belongs to these; another member does it (port.Listener)."""
+        for tp in partitions:
+            partition = self._fetcher.partitions.pop(tp, None)
+            if partition is not None:
+                self._handling.forget(partition)
+        self._log.info("partitions gone", action="gone", partitions=_names(partitions))
+
+    def _take_in(self, partition: Partition, records: Sequence[port.Record]) -> None:
+        self._handling.take_in(partition, records)
+
+    async def _drain(self, partitions: Iterable[Partition], within_s: float) -> None:
+        """Let handlers that run for `partitions` finish, for `within_s` at most; end the others; settle."""
+        draining = list(partitions)
+        for partition in draining:
+            self._handling.give_up(partition)
+        if not await self._handling.until_quiet(draining, within_s):
+            self._log.warning(
+                "handlers did not finish in time; their records will be delivered again",
+                action="drain.abandoned",
+                handlers=self._handling.end(draining),
+                within_s=within_s,
+            )
+            await self._handling.until_quiet(draining, within_s / 10)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settler.flush(draining), within_s / 10 + 1)
+
+
+async def _until(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Return once `stopping` is set; raise what a task raised that ended before."""
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        failures = [task.exception() for task in ended if task is not stop and not task.cancelled()]
+        for failure in sorted(filter(None, failures), key=lambda each: not isinstance(each, errors.FunctionBugError)):
+            raise failure
+    finally:
+        await _cancel([stop])
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait until they have ended; what they raise was raised before or does not matter any more."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
+
+
+def _names(partitions: Sequence[port.TopicPartition]) -> str:
+    return ", ".join(f"{topic}:{partition}" for topic, partition in sorted(partitions))
