@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from sixfold.capability import Capability
+from sixfold.capability import Capability, Service
+from sixfold_functions.volume.core import layout
 
-capability = Capability(name="volume", summary="A volume of six copies with a write quorum of four")
+capability = Capability(
+    name="volume",
+    summary="A volume of six copies with a write quorum of four",
+    functions=("sixfold_functions.volume.handler",),
+    events=("sixfold_events.volume",),
+    topics="sixfold_functions.volume.topics:DEFAULT_SPECS",
+    commands="sixfold_functions.volume.commands:app",
+    services=(
+        Service(
+            name="volume.storage",
+            run="sixfold_functions.volume.storage:run",
+            summary="One copy of the volume",
+            options=("copy",),
+            instances=tuple({"copy": copy} for copy in layout.COPIES),
+        ),
+        Service(
+            name="volume.writer",
+            run="sixfold_functions.volume.requests:run",
+            summary="The volume's one writer, for everyone who appends through the log",
+        ),
+    ),
+)

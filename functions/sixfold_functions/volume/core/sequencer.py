@@ -27,6 +27,20 @@ class Limits:
     window_bytes_max: int = 67_108_864
     """Payload bytes that are sent and not durable yet; kept in memory to be sent again."""
 
+    def refusal(self, records: Sequence[bytes]) -> str:
+        """Why an append of `records` cannot be taken; empty if it can."""
+        if not records:
+            return "an append needs at least one record"
+        largest, size = max(map(len, records)), sum(map(len, records))
+        if largest > self.record_bytes_max:
+            return f"a record has {largest} bytes; a volume takes {self.record_bytes_max} at most"
+        if size > self.window_bytes_max or len(records) > self.ahead_records_max:
+            return (
+                f"an append has {len(records)} records with {size} bytes; a volume takes {self.ahead_records_max} "
+                f"records and {self.window_bytes_max} bytes at once at most; append it in parts"
+            )
+        return ""
+
 
 class Request(NamedTuple):
     """The append request that an append came from."""

@@ -1,0 +1,63 @@
+"""The volume's errors, as its clients see them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sixfold import errors
+from sixfold_events.volume import VolumeCopyAcknowledged
+from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core import layout, quorum
+
+
+class VolumeError(errors.SixfoldError):
+    """Base of the volume's errors."""
+
+
+class QuorumLostError(VolumeError):
+    """Too few copies answer; the message names those that do, and what to do."""
+
+    def __init__(self, what: str, answering: Collection[str], *, volume: str, outcome: str, cause: str = "") -> None:
+        self.answering = tuple(sorted(answering))
+        self.missing = tuple(copy for copy in layout.COPIES if copy not in answering)
+        found = (
+            f"{len(self.answering)} of {len(layout.COPIES)} copies answer ({layout.describe(self.answering)}), "
+            f"so the volume can do {quorum.FOUR_OF_SIX.power(self.answering).value}"
+        )
+        need = f"a write needs {quorum.FOUR_OF_SIX.write}"
+        if len(self.answering) >= quorum.FOUR_OF_SIX.write:
+            found, need = f"{len(self.answering)} copies answer ({layout.describe(self.answering)})", "it took too long"
+        remedy = f" Start the others: sixfold volume start {' '.join(_names(self.missing))}." if self.missing else ""
+        super().__init__(
+            f"volume {volume}: {what}: {found}; {need}.{remedy} {outcome}{f' The bus said: {cause}' if cause else ''}"
+        )
+
+
+def _names(copies: Sequence[str]) -> list[str]:
+    """`copies` for people: whole zones by their name."""
+    if len(copies) == len(layout.COPIES):
+        return ["all"]
+    names: list[str] = []
+    for zone, members in layout.by_zone(copies).items():
+        names.extend([zone] if len(members) == len(layout.expand(zone)) else members)
+    return names
+
+
+class StaleWriterError(VolumeError):
+    """Another writer took the volume over; this one can write no more."""
+
+    def __init__(self, volume: str, writer: str, epoch: int, ack: VolumeCopyAcknowledged) -> None:
+        self.successor = ack.writer
+        super().__init__(
+            f"volume {volume}: writer {writer} (epoch {epochs.text(epoch)}) was superseded by "
+            f"{ack.writer or 'another writer'} (epoch {epochs.text(ack.epoch)}), whom copy {ack.copy} obeys now. Appends "
+            "that were not acknowledged may or may not be durable: read the volume before appending them again"
+        )
+
+
+class VolumeLimitError(VolumeError, errors.UsageError):
+    """An append is larger than a volume takes; nothing was written."""
+
+
+class RequestRefusedError(VolumeError):
+    """The writer refused an append request; nothing was written."""

@@ -1,0 +1,69 @@
+"""The function `volume.tracker`: the quorum tracker's core over all acknowledgements, for status and dashboards.
+
+No append waits for it: the writer runs the same core itself.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sixfold import Context, function
+from sixfold_events.volume import CopyStatus, VolumeCopyAcknowledged, VolumeStatusChanged
+from sixfold_functions.volume.core.tracker import QuorumTracker
+
+EMIT_EVERY_MS = 100
+"""Under load the view is published ten times a second; the writer's idle batch brings the last word."""
+
+
+class _Row(msgspec.Struct):
+    """A copy's newest acknowledgement, and when it came."""
+
+    ack: VolumeCopyAcknowledged
+    heard_at_ms: int
+
+
+@function(on=VolumeCopyAcknowledged, emits=[VolumeStatusChanged], name="volume.tracker", tables=["volumes"])
+async def track(ack: VolumeCopyAcknowledged, ctx: Context) -> None:
+    """Keep what each copy of a volume acknowledged, and publish what is durable."""
+    table = ctx.table("volumes")
+    stored = await table.get(ack.volume, {})
+    rows = {copy: msgspec.convert(row, _Row) for copy, row in stored.get("copies", {}).items()}
+    tracker = QuorumTracker(epoch=stored.get("epoch", 0))
+    tracker.restore([row.ack for row in rows.values()], stored.get("durable_lsn", 0))
+    if ack.epoch > tracker.epoch:
+        tracker.begin(ack.epoch)
+    now_ms, emitted_at_ms = ctx.record.timestamp_ms, stored.get("emitted_at_ms", 0)
+    tracker.on_ack(ack)
+    if tracker.copies[ack.copy] is ack:
+        rows[ack.copy] = _Row(ack, now_ms)
+    if now_ms - emitted_at_ms >= EMIT_EVERY_MS:
+        emitted_at_ms = now_ms
+        ctx.emit(_status(ack.volume, tracker, rows))
+    table.put(
+        ack.volume,
+        {
+            "epoch": tracker.epoch,
+            "durable_lsn": tracker.durable_lsn,
+            "copies": {copy: msgspec.to_builtins(row) for copy, row in rows.items()},
+            "emitted_at_ms": emitted_at_ms,
+        },
+    )
+
+
+def _status(volume: str, tracker: QuorumTracker, rows: dict[str, _Row]) -> VolumeStatusChanged:
+    return VolumeStatusChanged(
+        volume=volume,
+        epoch=tracker.epoch,
+        durable_lsn=tracker.durable_lsn,
+        copies=[
+            CopyStatus(
+                copy=copy,
+                incarnation=row.ack.incarnation,
+                epoch=row.ack.epoch,
+                log_epoch=row.ack.log_epoch,
+                complete_lsn=row.ack.complete_lsn,
+                heard_at_ms=row.heard_at_ms,
+            )
+            for copy, row in sorted(rows.items())
+        ],
+    )

@@ -1,0 +1,90 @@
+"""What a writer sends to the copies: new batches, batches sent again, the word that more is durable, truncations."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from sixfold import clock as clocks
+from sixfold import publisher
+from sixfold_events import Event
+from sixfold_events.volume import VolumeRangeTruncated, VolumeRedoBatch
+from sixfold_functions.volume import sender
+from sixfold_functions.volume.core import layout, recovery, sequencer
+
+T = TypeVar("T")
+
+
+class RedoOutlet:
+    """Makes redo events of the writer's state and sends them."""
+
+    def __init__(
+        self,
+        outlet: sender.Sender,
+        writer_recovery: recovery.Recovery,
+        writer_sequencer: sequencer.Sequencer[T],
+        *,
+        volume: str,
+        source: str,
+        clock: clocks.Clock,
+    ) -> None:
+        self._sender = outlet
+        self._recovery = writer_recovery
+        self._sequencer = writer_sequencer
+        self._volume = volume
+        self._source = source
+        self._clock = clock
+
+    def send(self, event: Event, copy: str | None = None) -> None:
+        """Send a redo event to `copy`, to all if None. Encoded once: it is the same for every copy."""
+        record = publisher.record_of(event, source=self._source, clock=self._clock)
+        assert record.value is not None
+        parcel = sender.Parcel(record.value, record.headers)
+        self._sender.send(parcel, layout.COPIES if copy is None else (copy,))
+
+    def batch(self, batch: sequencer.Batch) -> VolumeRedoBatch:
+        """`batch` of this epoch."""
+        epoch = self._recovery.epoch
+        return VolumeRedoBatch(
+            volume=self._volume,
+            epoch=epoch,
+            origin_epoch=epoch,
+            first_lsn=batch.first_lsn,
+            backlink_lsn=batch.first_lsn - 1,
+            backlink_epoch=batch.backlink_epoch,
+            payloads=batch.payloads,
+            consistency_points=batch.consistency_points,
+            durable_lsn=self._sequencer.durable_lsn,
+            request_ids=[request.request_id for request, _, _ in batch.requests],
+            request_last_lsns=[last_lsn for _, last_lsn, _ in batch.requests],
+            request_sizes=[size for _, _, size in batch.requests],
+            request_offsets=[request.offset for request, _, _ in batch.requests],
+        )
+
+    def nothing_new(self) -> VolumeRedoBatch:
+        """An empty batch: how far the volume goes, and what of it is durable."""
+        return self.batch(sequencer.Batch(self._sequencer.last_lsn + 1, self._sequencer.backlink_epoch, [], [], [], 0))
+
+    def from_memory(self, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
+        """Batches that are not durable yet; none if `first_lsn` is not among them."""
+        if first_lsn < self._sequencer.window_first_lsn():
+            return []
+        return [self.batch(batch) for batch in self._sequencer.window(first_lsn, last_lsn)]
+
+    def again(self, batch: VolumeRedoBatch, copy: str) -> None:
+        """Send a batch that another copy had stored, in this epoch's name; its origin stays."""
+        durable_lsn = min(batch.durable_lsn, self._sequencer.durable_lsn)
+        self.send(msgspec.structs.replace(batch, epoch=self._recovery.epoch, durable_lsn=durable_lsn), copy)
+
+    def truncation(self, ahead_records_max: int) -> VolumeRangeTruncated:
+        """Where this epoch's volume begins."""
+        beginning = self._recovery.beginning
+        assert beginning is not None
+        return VolumeRangeTruncated(
+            volume=self._volume,
+            epoch=self._recovery.epoch,
+            source_epoch=beginning.source.log_epoch,
+            durable_lsn=beginning.durable_lsn,
+            upper_lsn=beginning.durable_lsn + ahead_records_max,
+        )

@@ -1,0 +1,113 @@
+"""What a volume looks like from outside: its copies, who answers, its durable line. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from sixfold_events.volume import VolumeDurableAdvanced, VolumeReadAnswered, VolumeStatusChanged
+from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core import layout, quorum
+from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
+
+Tracked = VolumeStatusChanged
+
+
+class CopyState(msgspec.Struct, frozen=True, kw_only=True):
+    """One copy."""
+
+    copy: str
+    zone: str
+    state: str
+    """`up`, `catching up`, `older epoch` or `down`."""
+    complete_lsn: int
+    """SCL; the last one known of a copy that is down."""
+    lag: int
+    """Records that it is behind the highest copy that is known."""
+    epoch: str
+    incarnation: int
+
+
+class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume."""
+
+    volume: str
+    epoch: str
+    durable_lsn: int
+    writable: bool
+    """Four copies answer; a writer among the processes is needed besides."""
+    answering: int
+    copies: list[CopyState]
+
+
+def read_point(answers: Iterable[VolumeReadAnswered], announced: VolumeDurableAdvanced | None) -> tuple[int, int]:
+    """(epoch, LSN): what is known to be durable in which epoch's volume, from announcements and copies."""
+    answers = list(answers)
+    counted = QuorumTracker(epoch=max((answer.status.epoch for answer in answers), default=0))
+    for answer in answers:
+        counted.on_ack(answer.status)
+    points = [(counted.durable_lsn, counted.epoch)]
+    points += [(answer.status.settled_lsn, answer.status.log_epoch) for answer in answers]
+    if announced is not None:
+        points.append((announced.durable_lsn, announced.epoch))
+    # What was durable in one epoch is in every later one, so the highest LSN is right, with its own epoch.
+    durable_lsn, epoch = max(points)
+    return epoch, durable_lsn
+
+
+def readable(answer: VolumeReadAnswered, epoch: int, durable_lsn: int) -> int:
+    """Up to where the copy that sent `answer` can serve a reader at that read point."""
+    status = answer.status
+    agreed = min(status.complete_lsn, durable_lsn) if status.log_epoch >= epoch else 0
+    return max(agreed, status.settled_lsn)
+
+
+def state_of(
+    volume: str,
+    answers: Mapping[str, VolumeReadAnswered],
+    tracked: Tracked | None,
+    announced: VolumeDurableAdvanced | None,
+) -> VolumeState:
+    """The volume, from what the copies answer now and from what was announced before."""
+    epoch, durable_lsn = read_point(answers.values(), announced)
+    newest = max([epoch, *(answer.status.epoch for answer in answers.values())])
+    known = {copy.copy: copy for copy in tracked.copies} if tracked is not None else {}
+    highest = max([durable_lsn, *(answer.status.complete_lsn for answer in answers.values())])
+    copies = []
+    for place in layout.PLACES:
+        answer, last = answers.get(place.copy), known.get(place.copy)
+        if answer is not None:
+            ack = answer.status
+            complete, copy_epoch, incarnation = ack.complete_lsn, ack.epoch, ack.incarnation
+            state = _word(standing(ack, newest), lacks=bool(ack.missing_last_lsn), behind=complete < durable_lsn)
+        else:
+            complete = last.complete_lsn if last is not None else 0
+            copy_epoch = last.epoch if last is not None else 0
+            incarnation = last.incarnation if last is not None else 0
+            state = "down"
+        copies.append(
+            CopyState(
+                copy=place.copy,
+                zone=place.zone,
+                state=state,
+                complete_lsn=complete,
+                lag=max(highest - complete, 0),
+                epoch=epochs.text(copy_epoch),
+                incarnation=incarnation,
+            )
+        )
+    return VolumeState(
+        volume=volume,
+        epoch=epochs.text(newest),
+        durable_lsn=durable_lsn,
+        writable=quorum.FOUR_OF_SIX.power(answers.keys()) is quorum.Power.WRITE,
+        answering=len(answers),
+        copies=copies,
+    )
+
+
+def _word(where: Standing, *, lacks: bool, behind: bool) -> str:
+    if where is Standing.BEHIND:
+        return "older epoch"
+    return "catching up" if where is Standing.FILLING or lacks or behind else "up"

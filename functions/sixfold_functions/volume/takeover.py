@@ -1,0 +1,68 @@
+"""Taking a volume over: carries out what the recovery's states ask for, again and again until the writer has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sixfold_events.volume import VolumeEpochBumped
+from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core.recovery import State
+
+if TYPE_CHECKING:
+    from sixfold_functions.volume.writer import VolumeWriter
+
+BACKOFF_S = 0.2
+"""Two writers that start together back off by up to this, at random, so that one of them gets through."""
+STUCK_S = 10.0
+"""Without progress for so long the source may be gone: recovery begins anew with who is there."""
+STUCK_MAX_S = 60.0
+
+
+async def take_over(writer: VolumeWriter) -> None:
+    """Return once `writer` has the volume; its sequencer then gives LSNs."""
+    recovery, tracker, log = writer.recovery, writer.tracker, structlog.get_logger().bind(volume=writer.volume)
+    stuck_s = STUCK_S
+    while True:
+        epoch = recovery.begin()
+        tracker.begin(epoch)
+        writer.outlet.send(VolumeEpochBumped(volume=writer.volume, epoch=epoch, writer=writer.name))
+        log.info("taking the volume over", action="volume.takeover.begun", epoch=epochs.text(epoch))
+        while recovery.state in (State.BUMPING, State.GATHERING):
+            await writer.wait_change()
+        if recovery.state is State.TRUNCATING:
+            writer.outlet.send(writer.outlet.truncation(writer.settings.limits.ahead_records_max))
+            recovery.truncation_sent()
+            if await _filled(writer, stuck_s):
+                break
+            stuck_s = min(2 * stuck_s, STUCK_MAX_S)
+        if recovery.state is State.IDLE:
+            await writer.clock.sleep(writer.rng.uniform(0.0, BACKOFF_S))
+    beginning = recovery.beginning
+    assert beginning is not None
+    writer.sequencer.begin(epoch, beginning.durable_lsn, beginning.source.consistent_epoch)
+    recovery.write_quorum()
+    writer.advance()
+    log.info(
+        "the volume has its writer",
+        action="volume.takeover.done",
+        epoch=epochs.text(epoch),
+        durable_lsn=beginning.durable_lsn,
+        source=beginning.source.copy,
+    )
+
+
+async def _filled(writer: VolumeWriter, stuck_s: float) -> bool:
+    """Wait until four copies hold what the epoch begins with. False if that seems not to come."""
+    held, since = -1, writer.clock.monotonic()
+    while writer.recovery.state is State.FILLING:
+        if writer.tracker.established():
+            return True
+        now = sum(ack.complete_lsn + ack.missing_first_lsn for ack in writer.tracker.copies.values())
+        if now != held:
+            held, since = now, writer.clock.monotonic()
+        elif writer.clock.monotonic() - since > stuck_s:
+            return False
+        await writer.wait_change()
+    return False
