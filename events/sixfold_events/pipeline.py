@@ -36,6 +36,8 @@ class PipelineRetryRequested(Event, topic=TOPIC, key="pipeline"):
 
     pipeline: str
     execution: str
+    failed: str
+    """The action execution that failed; a request that comes twice retries it once."""
     requested_by: str
 
 
