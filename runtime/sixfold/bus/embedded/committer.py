@@ -15,6 +15,7 @@ import apsw
 
 from sixfold import errors
 from sixfold.bus import port
+from sixfold.bus.embedded import progress as progress_
 from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import store as store_
 from sixfold.bus.embedded import wire
@@ -32,6 +33,7 @@ class Committer:
     def __init__(
         self,
         store: store_.Store,
+        progress: progress_.Progress,
         loop: asyncio.AbstractEventLoop,
         *,
         committed: Callable[[Collection[int]], None],
@@ -39,6 +41,7 @@ class Committer:
     ) -> None:
         """`committed` is told the partitions that got records, `broken` that the disk failed and no commit is safe."""
         self._store = store
+        self._progress = progress
         self._loop = loop
         self._committed = committed
         self._broken = broken
@@ -46,7 +49,7 @@ class Committer:
 
     def add(self, session: session_.Session, write: wire.Write) -> None:
         """Commit `write` with the next group. Raises what makes it impossible; then nothing of it is stored."""
-        group = self._store.group_id(write.group) if write.group else 0
+        group = self._progress.group_id(write.group) if write.group else 0
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append(_Waiting(session, write, group))
@@ -99,9 +102,9 @@ class Committer:
     def _apply(self, one: _Waiting) -> list[int]:
         store, write = self._store, one.write
         bases = [store.append(batch, write.producer, write.sequence) for batch in write.batches]
-        store.put_state(one.group, write.state)
+        self._progress.put_state(one.group, write.state)
         for partition, offset in write.offsets:
-            store.commit_offset(one.group, partition, offset, write.producer, write.sequence)
+            self._progress.commit_offset(one.group, partition, offset, write.producer, write.sequence)
         return bases
 
 

@@ -10,6 +10,7 @@ from sixfold import errors
 from sixfold.bus import port
 from sixfold.bus.embedded import catalogue as catalogue_
 from sixfold.bus.embedded import group as group_
+from sixfold.bus.embedded import progress as progress_
 from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import store as store_
 from sixfold.bus.embedded import wire
@@ -27,6 +28,7 @@ class Coordinator:
     def __init__(
         self,
         store: store_.Store,
+        progress: progress_.Progress,
         catalogue: catalogue_.Catalogue,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -34,6 +36,7 @@ class Coordinator:
     ) -> None:
         """For `grace_s` nothing is assigned but to members that come back with claims: the last owner died."""
         self._store = store
+        self._progress = progress
         self._catalogue = catalogue
         self._loop = loop
         self._groups: dict[str, group_.Group] = {}
@@ -149,7 +152,7 @@ class Coordinator:
 
     def _grant(self, join: wire.Join, partition: int) -> wire.Grant:
         log = self._store.logs[partition]
-        committed = self._store.committed_by(join.group, partition)
+        committed = self._progress.committed_by(join.group, partition)
         if committed is not None:
             offset = committed[0]
         elif join.start == port.EARLIEST.at:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable
 
 import apsw
 import structlog
@@ -11,13 +12,12 @@ import structlog
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.embedded import catalogue, committer, coordinator, polls, wire
+from sixfold.bus.embedded import catalogue, committer, coordinator, housekeeping, marks, polls, progress, wire
 from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import settings as settings_
 from sixfold.bus.embedded import store as store_
 
 _log = structlog.get_logger(__name__)
-_MEMBERS_MARK = "members"
 _ROWS_BYTES_MAX = 1024 * 1024
 
 
@@ -40,12 +40,29 @@ class Owner:
         self.sessions: set[session_.Session] = set()
         self._catalogue = catalogue.Catalogue(store)
         self._polls = polls.Polls(store)
-        died = store.execute("SELECT value FROM marks WHERE name = ?", (_MEMBERS_MARK,)).get
-        self._marked = bool(died)
+        self._progress = progress.Progress(store)
+        self._marks = marks.Marks(store)
         self._coordinator = coordinator.Coordinator(
-            store, self._catalogue, loop, grace_s=settings.takeover_grace_s if died else 0.0
+            store,
+            self._progress,
+            self._catalogue,
+            loop,
+            grace_s=settings.takeover_grace_s if self._marks.members_left else 0.0,
         )
-        self._committer = committer.Committer(store, loop, committed=self._wake, broken=self._broken)
+        self._committer = committer.Committer(
+            store, self._progress, loop, committed=self._polls.wake, broken=self._broken
+        )
+        self._housekeeper = housekeeping.Housekeeper(
+            store,
+            self._catalogue,
+            settings,
+            clock,
+            loop,
+            # Retries of what the last owner stored find it by its batch, which must not be compacted before they come.
+            first_in_s=settings.connect_timeout_s if self._marks.owner_left else settings.housekeeping_s,
+            before=self._committer.flush,
+            broken=self._broken,
+        )
         self._answers: dict[type, Callable[[wire.Call], wire.Reply]] = {
             wire.ListTopics: self._list_topics,
             wire.CreateTopics: self._create_topics,
@@ -78,7 +95,7 @@ class Owner:
                 self._polls.add(session, request)
             elif isinstance(request, wire.Join):
                 self._committer.flush()
-                self._mark_members()
+                self._marks.members_come()
                 self._coordinator.join(session, request)
             elif isinstance(request, wire.Revoked):
                 self._committer.flush()
@@ -109,25 +126,17 @@ class Owner:
             return
         self._committer.flush()
         self._closed = True
-        if self._marked and not self._coordinator.active:
-            with self._store.transaction():
-                self._store.execute("DELETE FROM marks WHERE name = ?", (_MEMBERS_MARK,))
-
-    def _mark_members(self) -> None:
-        if not self._marked:
-            with self._store.transaction():
-                self._store.execute("INSERT OR REPLACE INTO marks VALUES(?, 1)", (_MEMBERS_MARK,))
-            self._marked = True
+        self._housekeeper.close()
+        others = any(session.process != os.getpid() for session in self.sessions)
+        self._marks.leave(members=self._coordinator.active, clients=others)
 
     def _broken(self, error: Exception) -> None:
         _log.error(
             "the bus's disk failed, another owner must start afresh", action="bus.owner.failed", error=str(error)
         )
         self._closed = True
+        self._housekeeper.close()
         self._stop()
-
-    def _wake(self, partitions: Collection[int]) -> None:
-        self._polls.wake(partitions)
 
     def _write(self, session: session_.Session, write: wire.Write) -> None:
         if write.retry and (bases := self._stored(write)) is not None:
@@ -165,7 +174,7 @@ class Owner:
         if bases:
             return bases
         for partition, _ in write.offsets:
-            found = self._store.committed_by(write.group, partition)
+            found = self._progress.committed_by(write.group, partition)
             if found is not None and found[1] == write.producer and found[2] >= write.sequence:
                 return []
         return None
@@ -182,6 +191,7 @@ class Owner:
     def _delete_topic(self, request: wire.Call) -> wire.Reply:
         assert isinstance(request, wire.DeleteTopic)
         self._catalogue.delete(request.name)
+        self._housekeeper.topic_deleted()
         self._coordinator.rebalance()
         return wire.Done(id=request.id)
 
@@ -203,16 +213,16 @@ class Owner:
 
     def _get_committed(self, request: wire.Call) -> wire.Reply:
         assert isinstance(request, wire.GetCommitted)
-        return wire.Committed(id=request.id, offsets=self._store.committed(request.group))
+        return wire.Committed(id=request.id, offsets=self._progress.committed(request.group))
 
     def _get_state(self, request: wire.Call) -> wire.Reply:
         assert isinstance(request, wire.GetState)
-        value = self._store.get_state(request.group, request.table, request.partition, request.key)
+        value = self._progress.get_state(request.group, request.table, request.partition, request.key)
         return wire.Rows(id=request.id, rows=[] if value is None else [(request.key, value)], more=False)
 
     def _scan_state(self, request: wire.Call) -> wire.Reply:
         assert isinstance(request, wire.ScanState)
-        rows, more = self._store.scan_state(
+        rows, more = self._progress.scan_state(
             request.group, request.table, request.partition, request.after, _ROWS_BYTES_MAX
         )
         return wire.Rows(id=request.id, rows=rows, more=more)

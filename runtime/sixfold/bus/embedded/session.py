@@ -38,12 +38,15 @@ class Session(frames.FrameProtocol):
         self._log = log
         self._greeted = False
         self.number = next(_numbers)
+        self.process = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None
         peer = self.transport.get_extra_info("socket")
-        _, user, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        self.process, user, _ = struct.unpack(
+            "3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
         if user not in (os.getuid(), 0):
             self._log(f"a connection of user {user} was refused; the log is user {os.getuid()}'s")
             self.transport.abort()

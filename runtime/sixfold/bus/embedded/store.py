@@ -7,7 +7,7 @@ Used by the owner's thread alone. Every change happens inside `transaction`; wha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -20,6 +20,15 @@ from sixfold.bus.embedded import settings as settings_
 
 RETRY_SLACK_MS = 60_000
 """How far the machine's clock may have jumped between the first sending of a request and its retry."""
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What decides whether a batch is dropped."""
+
+    last_offset: int
+    timestamp_max: int
+    bytes_total: int
+    """Bytes ever appended up to its end."""
 
 
 class Log(msgspec.Struct, array_like=True, gc=False):
@@ -38,8 +47,8 @@ class Log(msgspec.Struct, array_like=True, gc=False):
     """Compacted below this offset."""
     dirty_since_ms: int = 0
     """When the oldest record that is not yet compacted was stored; 0 is none, or not since this owner began."""
-    head_timestamp: int | None = None
-    """Newest timestamp in the first batch; None is not looked up yet."""
+    head: Head | None = None
+    """The first batch; None is not looked up yet."""
 
 
 class Store:
@@ -54,7 +63,6 @@ class Store:
         self.execute = self.connection.execute
         self.logs: dict[int, Log] = {}
         self._undo: dict[int, Log] = {}
-        self._groups: dict[str, int] = {}
         self._wal_pages = 0
         self.connection.set_wal_hook(self._wal_grew)
         try:
@@ -64,7 +72,6 @@ class Store:
             raise port.BusError(f"{self.path} is damaged: {error}. Restore it from a copy") from error
 
     def _load(self) -> None:
-        self._groups = {name: number for number, name in self.execute("SELECT id, name FROM groups")}
         rows = self.execute(
             "SELECT p.id, t.name, p.number, p.start_offset, p.next_offset, p.bytes_total, p.timestamp_seen,"
             " p.clean_offset FROM partitions p JOIN topics t ON p.topic = t.id"
@@ -77,7 +84,7 @@ class Store:
         for last, total, seen in self.execute(
             "SELECT last_offset, bytes_total, timestamp_seen FROM batches WHERE position BETWEEN ? AND ?"
             " ORDER BY position DESC LIMIT 1",
-            _bounds(log.id),
+            bounds(log.id),
         ):
             if last >= log.end:
                 log.end, log.bytes_total, log.timestamp_seen = last + 1, total, seen
@@ -158,7 +165,7 @@ class Store:
         A request may hold several batches of one partition; `count` tells how many of them lie before the wanted one.
         """
         found = []
-        first, last = _bounds(partition)
+        first, last = bounds(partition)
         for place, producer_found, sequence_found, stored_ms in self.execute(
             "SELECT position, producer, sequence, stored_ms FROM batches WHERE position BETWEEN ? AND ?"
             " ORDER BY position DESC",
@@ -175,7 +182,7 @@ class Store:
 
     def read(self, partition: int, offset: int, bytes_max: int) -> list[wire.Stored]:
         """Batches from the one that holds `offset` on, at least one where there is any, up to about `bytes_max`."""
-        first, last = _bounds(partition)
+        first, last = bounds(partition)
         start = first + min(max(offset, 0), schema.OFFSET_MAX)
         found = []
         for place, last_offset, payload in self.execute(
@@ -195,7 +202,7 @@ class Store:
     def offset_at(self, partition: int, timestamp_ms: int) -> int:
         """Offset of the first record stamped `timestamp_ms` or later, the end where there is none."""
         log = self.logs[partition]
-        first, last = _bounds(partition)
+        first, last = bounds(partition)
         low, high = log.start, log.end
         while low < high:  # the first batch whose running maximum reaches the timestamp
             middle = (low + high) // 2
@@ -220,74 +227,44 @@ class Store:
         return log.end
 
     def _batch_start(self, partition: int, offset: int) -> int:
-        first, _ = _bounds(partition)
+        first, _ = bounds(partition)
         found = self.execute(
             "SELECT max(position) FROM batches WHERE position BETWEEN ? AND ?", (first, first + offset)
         ).get
         return first + offset if found is None else int(found)
 
-    def group_id(self, name: str) -> int:
-        """Number of a group; made inside its own transaction where it is new."""
-        number = self._groups.get(name)
-        if number is None:
-            with self.transaction():
-                self.execute("INSERT INTO groups(name) VALUES(?)", (name,))
-            number = self._groups[name] = self.connection.last_insert_rowid()
-        return number
-
-    def commit_offset(self, group: int, partition: int, offset: int, producer: int, sequence: int) -> None:
-        """Store a group's offset."""
-        self.execute("INSERT OR REPLACE INTO offsets VALUES(?,?,?,?,?)", (group, partition, offset, producer, sequence))
-
-    def committed_by(self, group: str, partition: int) -> tuple[int, int, int] | None:
-        """Committed offset, and the producer and sequence that committed it."""
-        number = self._groups.get(group)
-        return self.execute(
-            "SELECT offset, producer, sequence FROM offsets WHERE grp = ? AND partition = ?", (number, partition)
-        ).fetchone()
-
-    def committed(self, group: str) -> list[tuple[int, int]]:
-        """(partition, offset) of all that a group committed."""
-        rows = self.execute("SELECT partition, offset FROM offsets WHERE grp = ?", (self._groups.get(group),))
-        return [(partition, offset) for partition, offset in rows]
-
-    def put_state(self, group: int, rows: Sequence[wire.State]) -> None:
-        """Store or delete rows of a group's tables."""
-        for row in rows:
-            if row.value is None:
-                self.execute(
-                    "DELETE FROM state WHERE grp = ? AND name = ? AND partition = ? AND key = ?",
-                    (group, row.table, row.partition, row.key),
-                )
-            else:
-                self.execute(
-                    "INSERT OR REPLACE INTO state VALUES(?,?,?,?,?)",
-                    (group, row.table, row.partition, row.key, row.value),
-                )
-
-    def get_state(self, group: str, table: str, partition: int, key: bytes) -> bytes | None:
-        """A stored row."""
-        found = self.execute(
-            "SELECT value FROM state WHERE grp = ? AND name = ? AND partition = ? AND key = ?",
-            (self._groups.get(group), table, partition, key),
-        ).fetchone()
-        return None if found is None else found[0]
-
-    def scan_state(
-        self, group: str, table: str, partition: int, after: bytes | None, bytes_max: int
-    ) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """Rows in key order with keys above `after`, and whether there are more than fit `bytes_max`."""
-        rows: list[tuple[bytes, bytes]] = []
-        for key, value in self.execute(
-            "SELECT key, value FROM state WHERE grp = ?1 AND name = ?2 AND partition = ?3 AND (?4 IS NULL OR key > ?4)"
-            " ORDER BY key",
-            (self._groups.get(group), table, partition, after),
+    def heads(self, partition: int, offset: int) -> Iterator[Head]:
+        """The batches from `offset` on, without their records."""
+        first, last = bounds(partition)
+        for last_offset, timestamp_max, bytes_total in self.execute(
+            "SELECT last_offset, timestamp_max, bytes_total FROM batches WHERE position BETWEEN ? AND ?"
+            " ORDER BY position",
+            (first + offset, last),
         ):
-            rows.append((key, value))
-            bytes_max -= len(key) + len(value)
-            if bytes_max <= 0:
-                return rows, True
-        return rows, False
+            yield Head(last_offset, timestamp_max, bytes_total)
+
+    def truncate(self, partition: int, start: int) -> None:
+        """Drop all batches before `start`, where a batch begins. Inside a transaction."""
+        log = self.change(partition)
+        log.start, log.head = start, None
+        first, _ = bounds(partition)
+        self.execute("DELETE FROM batches WHERE position >= ? AND position < ?", (first, first + start))
+        self.execute(
+            "UPDATE partitions SET start_offset = ?, next_offset = ?, bytes_total = ?, timestamp_seen = ? WHERE id = ?",
+            (log.start, log.end, log.bytes_total, log.timestamp_seen, partition),
+        )
+
+    def cleaned(self, partition: int, end: int) -> None:
+        """Note that everything before `end` is compacted. Inside a transaction."""
+        log = self.change(partition)
+        log.clean, log.dirty_since_ms = end, 0
+        self.execute("UPDATE partitions SET clean_offset = ? WHERE id = ?", (end, partition))
+
+    def bytes_between(self, partition: int, start: int, end: int) -> int:
+        """Bytes of the batches from `start` to before `end`."""
+        first, _ = bounds(partition)
+        where = (first + start, first + end)
+        return int(self.execute("SELECT total(bytes) FROM batches WHERE position >= ? AND position < ?", where).get)
 
 
 def position(partition: int, offset: int) -> int:
@@ -295,5 +272,6 @@ def position(partition: int, offset: int) -> int:
     return partition << schema.OFFSET_BITS | offset
 
 
-def _bounds(partition: int) -> tuple[int, int]:
+def bounds(partition: int) -> tuple[int, int]:
+    """First and last row id of a partition's batches."""
     return position(partition, 0), position(partition, schema.OFFSET_MAX)
