@@ -1,11 +1,17 @@
 """Sixfold: an event-driven function framework on Kafka."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from sixfold.app import App
-from sixfold.context import Context
 from sixfold.errors import PermanentError, SixfoldError, TemporaryError
 from sixfold.function import Function, Retry, function
-from sixfold.publisher import Publisher
 from sixfold_events import Event
+
+if TYPE_CHECKING:
+    from sixfold.context import Context
+    from sixfold.publisher import Publisher
 
 __all__ = [
     "App",
@@ -19,3 +25,16 @@ __all__ = [
     "TemporaryError",
     "function",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Names whose modules take long to import (structlog) come at first use, so that the command line starts fast."""
+    if name == "Context":
+        from sixfold.context import Context
+
+        return Context
+    if name == "Publisher":
+        from sixfold.publisher import Publisher
+
+        return Publisher
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
