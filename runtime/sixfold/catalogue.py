@@ -5,13 +5,14 @@ Neighbours: `capability.py` describes one; the supervisor, the gateway and the c
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sixfold_events
-from sixfold import capability, errors
+from sixfold import capability, errors, reporting
 from sixfold.bus import port
 from sixfold.capability import Capability, Service
 from sixfold.function import AnyFunction
@@ -22,7 +23,7 @@ SCHEMAS = Path(sixfold_events.__file__).parent / "schemas"
 SAMPLES = Path(sixfold_events.__file__).parent / "samples"
 
 
-TOPICS = (port.TopicSpec(name="system.processes", partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),)
+TOPICS = (reporting.TOPIC,)
 SYSTEM = Capability(
     name="system",
     summary="What the processes of the system say of themselves",
@@ -70,6 +71,14 @@ class Catalogue:
     def events(self) -> dict[str, type[Event]]:
         """Event classes by type, the newest version of each."""
         return self.registry.classes
+
+    @functools.cached_property
+    def vocabulary(self) -> Registry:
+        """As `registry`, from the capabilities' event modules alone: a service that runs no function imports none."""
+        classes = dict.fromkeys(
+            cls for each in self.capabilities for cls in capability.events_of(dataclasses.replace(each, functions=()))
+        )
+        return Registry(classes, [SCHEMAS] if SCHEMAS.is_dir() else [])
 
     @functools.cached_property
     def registry(self) -> Registry:

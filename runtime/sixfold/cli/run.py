@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Sequence
 from typing import Annotated
@@ -88,11 +89,11 @@ def _service(
     return hosting.Hosted(
         name=plan.instance_name(service, options),
         data_dir=chosen.data_dir,
-        registry=known.registry,
+        registry=known.vocabulary,
         run=run_service,
         bus_url=bus_url if service.bus else None,
         options=options,
-        topics=known.topics if service.bus else (),
+        topics=lambda: known.topics,
     )
 
 
@@ -131,10 +132,9 @@ def _worker(
         name=plan.FUNCTIONS if every else "run." + "+".join(function.name for function in functions)[:64],
         data_dir=chosen.data_dir,
         registry=theirs.registry,
-        run=functools.partial(_work, functions),
+        run=functools.partial(_work, functions, theirs),
         bus_url=bus_url,
         alone=False,
-        topics=theirs.topics,
     )
 
 
@@ -142,7 +142,11 @@ def _is_installed(function: AnyFunction) -> bool:
     return catalogue.installed().functions.get(function.name) is function
 
 
-async def _work(functions: tuple[AnyFunction, ...], process: Process) -> None:
+async def _work(functions: tuple[AnyFunction, ...], theirs: catalogue.Catalogue, process: Process) -> None:
     from sixfold import running
 
-    await running.run_functions(process, functions, stopping=process.stopping)
+    work = asyncio.create_task(
+        running.run_functions(process, functions, stopping=process.stopping, topics=theirs.topics)
+    )
+    process.ready()
+    await work

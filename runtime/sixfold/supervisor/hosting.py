@@ -32,6 +32,11 @@ _LOCK_POLL_S = 0.05
 class AlreadyRunsError(errors.SixfoldError):
     """Another process holds this name on this data folder."""
 
+    def __init__(self, message: str, *, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+        """Its pid, as it wrote it down."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hosted:
@@ -44,7 +49,7 @@ class Hosted:
     bus_url: str | None
     """None for a process that has no bus access."""
     options: Mapping[str, str] = field(default_factory=dict)
-    topics: Sequence[port.TopicSpec] = ()
+    topics: Callable[[], Sequence[port.TopicSpec]] = tuple
     """Made where they are missing, for a process that runs before or without `sixfold up`."""
     alone: bool = True
     """One process of this name at a time."""
@@ -79,7 +84,7 @@ async def host(hosted: Hosted) -> None:
             bus = opening.open_bus(hosted.bus_url, data_dir=hosted.data_dir, clock=clock)
             process.bus = await stack.enter_async_context(bus)
             if line is None:  # a supervisor has made them already
-                await process.bus.create_topics(hosted.topics)
+                await process.bus.create_topics(hosted.topics())
         stack.push_async_callback(process.resources.close)
 
         def ready() -> None:
@@ -141,7 +146,8 @@ async def locked(data_dir: Path, name: str, clock: clocks.Clock, *, wait_s: floa
                 if clock.monotonic() >= deadline:
                     holder = path.read_text().strip() or "unknown"
                     raise AlreadyRunsError(
-                        f"{name} runs already on {data_dir} (pid {holder}); stop it first, or choose another --data-dir"
+                        f"{name} runs already on {data_dir} (pid {holder}); stop it first, or choose another --data-dir",
+                        holder=holder,
                     ) from None
             await clock.sleep(_LOCK_POLL_S)
         os.ftruncate(descriptor, 0)

@@ -11,6 +11,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -74,7 +75,7 @@ class Tree:
         data_dir = settings.data_dir
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(hosting.locked(data_dir, NAME, self._clock, wait_s=0.0))
+            await stack.enter_async_context(_only_one(data_dir, self._clock))
             await self._former_processes_end()
             listen = stack.enter_context(sockets.listening(settings.host, settings.port))
             self._gateway_url = sockets.url_of(listen)
@@ -188,6 +189,20 @@ class Tree:
             await asyncio.gather(*(child.stop() for child in self._children.values() if child.spec.stage == stage))
         for child in self._children.values():
             await child.close()
+
+
+@contextlib.asynccontextmanager
+async def _only_one(data_dir: Path, clock: clocks.Clock) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(hosting.locked(data_dir, NAME, clock, wait_s=0.0))
+        except hosting.AlreadyRunsError as error:
+            raise hosting.AlreadyRunsError(
+                f"Sixfold runs already on {data_dir}, held by pid {error.holder}; "
+                "stop it with `sixfold down`, or choose another --data-dir",
+                holder=error.holder,
+            ) from error
+        yield
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
