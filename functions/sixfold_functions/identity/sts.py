@@ -1,0 +1,166 @@
+"""AWS's Security Token Service, as far as it goes: AssumeRoleWithWebIdentity, and the operator's own session.
+
+Every call, allowed or refused, is in `identity.calls` before its answer goes out; what cannot be written there is
+refused. Source: AWS STS API reference, version 2011-06-15.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import uuid
+from xml.sax.saxutils import escape
+
+from starlette.responses import Response
+
+from sixfold import clock as clocks
+from sixfold.bus import port
+from sixfold.process import Process
+from sixfold.publisher import Publisher
+from sixfold_events.identity import IdentityCalled
+from sixfold_functions.identity import aws, core, sessions, token
+from sixfold_functions.identity.directory import FRESH_S, open_directory
+from sixfold_functions.identity.refusal import Refusal
+from sixfold_functions.kms import client as kms
+
+API_VERSION = "2011-06-15"
+ACTION = "AssumeRoleWithWebIdentity"
+OPERATOR_SESSION_S = 900
+"""The operator's session is made for one command, so it ends soon."""
+
+
+class Sts:
+    """Issues session credentials."""
+
+    def __init__(self, process: Process, entropy: sessions.Entropy = os.urandom) -> None:
+        self._process = process
+        self._entropy = entropy
+        self._publisher = Publisher(process.require_bus(), source="/identity/sts", clock=process.clock)
+
+    def operations(self) -> list[aws.Operation]:
+        """The rows of the AWS table."""
+        return [aws.Operation("query", API_VERSION, ACTION, self.assume_role, proves_itself=True)]
+
+    async def assume_role(self, call: aws.Call) -> Response:
+        """Answer AssumeRoleWithWebIdentity. Raises Refusal."""
+        try:
+            assumed = await self._assume(call)
+        except Refusal as refusal:
+            await self._record(_called(call, refusal, self._now_ms()))
+            raise
+        credentials = sessions.mint(await self._keys(), assumed.session, self._entropy)
+        await self._record(_called(call, assumed, self._now_ms()))
+        return _answer(call.request_id, assumed, credentials)
+
+    async def operator_session(self, name: str) -> sessions.Credentials:
+        """Credentials of the operator, whom the gateway has authenticated. Raises Refusal."""
+        keys, now_s = await self._keys(), int(self._process.clock.now())
+        session = sessions.Session(
+            access_key_id=sessions.access_key_id(self._entropy),
+            kind=sessions.ROOT,
+            role="",
+            name=name,
+            issued_at_s=now_s,
+            expires_at_s=now_s + OPERATOR_SESSION_S,
+        )
+        credentials = sessions.mint(keys, session, self._entropy)
+        await self._record(
+            IdentityCalled(
+                call_id=str(uuid.uuid4()),
+                action="GetSessionToken",
+                principal="operator",
+                resource=core.session_arn(session),
+                access_key_id=session.access_key_id,
+                session_name=name,
+                called_at_ms=self._now_ms(),
+            )
+        )
+        return credentials
+
+    async def _assume(self, call: aws.Call) -> core.Assumed:
+        asked = core.asked(call.parameters)
+        opened = await self._process.resources.get(open_directory)
+        await self._keys()
+        new_id = sessions.access_key_id(self._entropy)
+        try:
+            directory = await opened.current(age_s_max=FRESH_S)
+            return core.assume(directory, asked, new_id, self._process.clock.now())
+        except Refusal:
+            # The issuer or the role may be newer than what this process has seen.
+            return core.assume(await opened.current(), asked, new_id, self._process.clock.now())
+
+    async def _keys(self) -> sessions.SessionKeys:
+        try:
+            vault = await self._process.resources.get(kms.open_vault)
+            return sessions.SessionKeys(*vault.session_keys())
+        except kms.RootKeyError as error:
+            raise Refusal("ServiceUnavailable", "The key service cannot open its root key") from error
+
+    async def _record(self, called: IdentityCalled) -> None:
+        try:
+            await self._publisher.publish(called)
+        except port.BusError as error:
+            raise Refusal("ServiceUnavailable", "The call cannot be recorded, so it is refused") from error
+
+    def _now_ms(self) -> int:
+        return clocks.now_ms(self._process.clock)
+
+
+def _called(call: aws.Call, result: core.Assumed | Refusal, now_ms: int) -> IdentityCalled:
+    def text(name: str) -> str:
+        return call.parameters.get(name, "")[:256]
+
+    if isinstance(result, core.Assumed):
+        return IdentityCalled(
+            call_id=call.request_id,
+            action=call.operation,
+            principal=f"{result.identity.issuer}:{result.identity.subject}",
+            resource=result.role.arn,
+            access_key_id=result.session.access_key_id,
+            session_name=result.session.name,
+            issuer=result.identity.issuer,
+            subject=result.identity.subject,
+            audience=result.identity.audience,
+            called_at_ms=now_ms,
+        )
+    return IdentityCalled(
+        call_id=call.request_id,
+        action=call.operation,
+        principal="",
+        resource=text("RoleArn"),
+        session_name=text("RoleSessionName"),
+        issuer=_claimed_issuer(call.parameters.get("WebIdentityToken", "")),
+        error_code=result.code,
+        error_message=result.message,
+        called_at_ms=now_ms,
+    )
+
+
+def _claimed_issuer(text: str) -> str:
+    try:
+        return token.read(text).issuer[:256]
+    except Refusal:
+        return ""
+
+
+def _answer(request_id: str, assumed: core.Assumed, credentials: sessions.Credentials) -> Response:
+    session, identity = assumed.session, assumed.identity
+    expires = f"{datetime.datetime.fromtimestamp(credentials.expires_at_s, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    fields = {
+        "SubjectFromWebIdentityToken": identity.subject,
+        "Audience": identity.audience,
+        "Provider": identity.issuer,
+    }
+    told = "".join(f"<{name}>{escape(aws.printable(value))}</{name}>" for name, value in fields.items())
+    xml = (
+        f'<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/{API_VERSION}/">'
+        f"<AssumeRoleWithWebIdentityResult>{told}"
+        f"<AssumedRoleUser><Arn>{escape(core.session_arn(session))}</Arn>"
+        f"<AssumedRoleId>{escape(f'AROA{session.role}:{session.name}')}</AssumedRoleId></AssumedRoleUser>"
+        f"<Credentials><AccessKeyId>{credentials.access_key_id}</AccessKeyId>"
+        f"<SecretAccessKey>{escape(credentials.secret_access_key)}</SecretAccessKey>"
+        f"<SessionToken>{credentials.session_token}</SessionToken><Expiration>{expires}</Expiration></Credentials>"
+        "</AssumeRoleWithWebIdentityResult>"
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>"
+    )
+    return Response(xml, headers={"x-amzn-RequestId": request_id, "Cache-Control": "no-store"}, media_type="text/xml")
