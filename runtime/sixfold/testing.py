@@ -1,0 +1,247 @@
+"""Testing functions: the real worker on a real embedded bus of its own, with time in the test's hand::
+
+    async def test_an_order_is_accepted() -> None:
+        async with Harness(accept) as harness:
+            await harness.publish(OrderPlaced(order_id="1", amount_cents=100))
+            await harness.until_idle()
+            assert await harness.emitted(OrderAccepted) == [OrderAccepted(order_id="1")]
+
+Partitions, keys, offsets, retries, dead letters and tables are what they are in production. Waits for retries take no
+time: `until_idle` moves the clock to the next one. A function whose code contradicts its declaration raises there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import msgspec
+
+from sixfold import bus as buses
+from sixfold import clock as clocks
+from sixfold import dead_letter, errors, publisher, running
+from sixfold.bus import port
+from sixfold.function import AnyFunction
+from sixfold.limits import DEFAULT, Limits
+from sixfold.process import Process
+from sixfold_events import Event
+from sixfold_events.registry import Registry
+
+E = TypeVar("E", bound=Event)
+
+LIMITS = dataclasses.replace(DEFAULT, linger_s=0.001, drain_s=2.0)
+"""As in production, but offsets are committed almost at once."""
+
+
+class NotIdleError(errors.SixfoldError, AssertionError):
+    """Functions still had work when `until_idle` gave up; the message says which."""
+
+
+class ManualClock:
+    """A clock that stands still until `advance`; it begins on 12 November 2014."""
+
+    def __init__(self, now_s: float = 1415811600.0) -> None:
+        self._started_s = now_s
+        self._passed_s = 0.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def now(self) -> float:
+        return self._started_s + self._passed_s
+
+    def monotonic(self) -> float:
+        return self._passed_s
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        sleeper = (self._passed_s + seconds, asyncio.get_running_loop().create_future())
+        self._sleepers.append(sleeper)
+        try:
+            await sleeper[1]
+        finally:
+            self._sleepers.remove(sleeper)
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass: whoever sleeps no longer than that wakes when the caller next awaits."""
+        self._passed_s += max(0.0, seconds)
+        for due_s, sleeper in self._sleepers:
+            if due_s <= self._passed_s and not sleeper.done():
+                sleeper.set_result(None)
+
+
+class Harness:
+    """Runs `functions` on a bus of their own, in a folder of its own unless `data_dir` names one."""
+
+    def __init__(
+        self,
+        *functions: AnyFunction,
+        data_dir: Path | None = None,
+        clock: clocks.Clock | None = None,
+        events: Iterable[type[Event]] = (),
+        topics: Sequence[port.TopicSpec] = (),
+        limits: Limits = LIMITS,
+        seed: int = 0,
+    ) -> None:
+        self.clock: clocks.Clock = clock or ManualClock()
+        """A `ManualClock` unless another one was given."""
+        self._functions = functions
+        self._folder = tempfile.TemporaryDirectory(prefix="sixfold-") if data_dir is None else None
+        self.data_dir = data_dir or Path(cast("tempfile.TemporaryDirectory[str]", self._folder).name)
+        classes = dict.fromkeys([*events, *(cls for each in functions for cls in (*each.on, *each.emits))])
+        self._topics = {
+            **{cls.__event__.topic: port.TopicSpec(name=cls.__event__.topic) for cls in classes},
+            **{spec.name: spec for spec in topics},
+        }
+        self.bus = buses.open_bus("embedded:", data_dir=self.data_dir)
+        self.process = Process(
+            name="harness", data_dir=self.data_dir, registry=Registry(classes), clock=self.clock, bus=self.bus
+        )
+        """What the functions' contexts refer to."""
+        self._publisher = publisher.Publisher(self.bus, source="/test", clock=self.clock)
+        self._changed = asyncio.Event()
+        self._changes = 0
+        self._runs = [
+            running.Run(each, self.process, limits=limits, rng=random.Random(seed), on_change=self._on_change)  # noqa: S311
+            for each in functions
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.bus.__aenter__()
+        await running.create_topics(self.bus, self._functions, self._topics.values())
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.stop()
+            await self.process.resources.close()
+        finally:
+            await self.bus.__aexit__(kind, error, trace)
+            if self._folder is not None:
+                self._folder.cleanup()
+
+    def start(self) -> None:
+        """Start the functions' workers; they run already unless `stop` was called."""
+        self.process.stopping.clear()
+        self._tasks = [
+            asyncio.create_task(run.run(self.process.stopping), name=run.function.name) for run in self._runs
+        ]
+
+    async def stop(self) -> None:
+        """Stop the functions' workers in order, as a process does that is asked to stop."""
+        self.process.stopping.set()
+        await asyncio.gather(*self._tasks)
+        self._tasks = []
+
+    async def publish(self, *events: Event, correlation_id: str = "") -> list[port.Position]:
+        """Publish `events` as somebody outside would."""
+        return await self._publisher.publish(*events, correlation_id=correlation_id)
+
+    async def publish_records(self, *records: port.NewRecord) -> list[port.Position]:
+        """Publish `records` as they are: broken ones, tombstones."""
+        return await self.bus.publish(records)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, then wait until all is done that this made due; only with a `ManualClock`."""
+        assert isinstance(self.clock, ManualClock), "the harness was given a clock of its own"
+        self.clock.advance(seconds)
+        await self.until_idle()
+
+    async def until_idle(self, within_s: float = 30.0) -> None:
+        """Return once every record is done with, those emitted meanwhile included.
+
+        Raises FunctionBugError where a function stopped for good, and NotIdleError after `within_s` real seconds.
+        """
+        deadline = asyncio.get_running_loop().time() + within_s
+        while True:
+            self._changed.clear()
+            for run in self._runs:
+                if run.bug is not None:
+                    raise run.bug
+            if not self._advanced() and await self._is_idle():
+                return
+            try:
+                await asyncio.wait_for(self._changed.wait(), deadline - asyncio.get_running_loop().time())
+            except TimeoutError:
+                raise NotIdleError(f"not idle within {within_s:g} s: {await self._describe()}") from None
+
+    async def emitted(self, cls: type[E]) -> list[E]:
+        """Every event of type `cls` in its topic, by partition and offset: those published and those emitted."""
+        name = cls.__event__.type.encode()
+        return [
+            cast("E", self.process.registry.decode_as(cls, record.value))
+            for record in await self.records(cls.__event__.topic)
+            if record.value is not None and dict(record.headers).get("ce_type") == name
+        ]
+
+    async def dead_letters(self, function: AnyFunction) -> list[dead_letter.DeadLetter]:
+        """What `function` parked."""
+        return [dead_letter.read(record) for record in await self.records(function.dead_letter_topic)]
+
+    async def records(self, topic: str) -> list[port.Record]:
+        """Every record of `topic`, by partition and offset."""
+        partitions = [port.TopicPartition(topic, n) for n in range((await self.bus.topics())[topic].partitions)]
+        left = {tp: end for tp in partitions if (end := (await self.bus.offsets(tp)).end)}
+        found: dict[port.TopicPartition, list[port.Record]] = {tp: [] for tp in partitions}
+        async with self.bus.assign(list(left)) as consumer:
+            while left:
+                fetched = await consumer.fetch()
+                for tp, records in fetched.items():
+                    found[tp] += records
+                # An empty answer means that compaction took what is left.
+                left = {
+                    tp: end
+                    for tp, end in left.items()
+                    if fetched and not (found[tp] and found[tp][-1].offset >= end - 1)
+                }
+        return [record for tp in partitions for record in found[tp]]
+
+    async def table(self, function: AnyFunction, name: str) -> dict[str, Any]:
+        """All stored rows of a function's table, of all partitions."""
+        rows: dict[str, Any] = {}
+        for topic in function.topics:
+            for number in range((await self.bus.topics())[topic].partitions):
+                async with self.bus.assign([port.TopicPartition(topic, number)], group=function.name) as consumer:
+                    for key, value in await consumer.state_scan(name, number):
+                        rows[key.decode()] = msgspec.msgpack.decode(value)
+        return rows
+
+    def _on_change(self) -> None:
+        self._changes += 1
+        self._changed.set()
+
+    def _advanced(self) -> bool:
+        """Where nothing is left but records that wait for their retry: move the clock to the first one's time."""
+        activities = [run.worker.activity() for run in self._runs if run.worker is not None]
+        due = [due_s for activity in activities for due_s in activity.due_s]
+        if not due:
+            return False
+        if isinstance(self.clock, ManualClock) and not any(activity.busy for activity in activities):
+            self.clock.advance(min(due) - self.clock.monotonic())
+        return True
+
+    async def _is_idle(self) -> bool:
+        before = self._changes
+        for run in self._runs:
+            if any((await self.bus.lag(run.function.name, run.function.topics)).values()):
+                return False
+        busy = any(run.worker is not None and run.worker.activity().busy for run in self._runs)
+        return not busy and before == self._changes
+
+    async def _describe(self) -> str:
+        states = []
+        for run in self._runs:
+            lag = sum((await self.bus.lag(run.function.name, run.function.topics)).values())
+            activity = run.worker.activity() if run.worker is not None else None
+            states.append(f"{run.function.name} has {lag} records to go ({activity})")
+        return "; ".join(states)
