@@ -5,28 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.contracts.test_records import make
 from tests.support import naming, waiting
+from tests.support.records import make, numbered, values
 
 from sixfold import errors
 from sixfold.bus import port
-
-
-async def numbered(bus: port.Bus, topic: str, first: int, count: int, *, stamp_ms: int | None = None) -> None:
-    """Publish numbers, a second of event time apart where `stamp_ms` is given."""
-    await bus.publish(
-        [
-            port.NewRecord(
-                topic, b"%d" % i, partition=0, timestamp_ms=None if stamp_ms is None else stamp_ms + 1000 * i
-            )
-            for i in range(first, first + count)
-        ]
-    )
-
-
-def values(records: list[port.Record]) -> list[int]:
-    """The numbers in them."""
-    return [int(record.value or b"-1") for record in records]
 
 
 async def test_a_new_group_starts_at_the_earliest_record(bus: port.Bus, names: naming.Names) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.contracts.test_records import make
 from tests.support import naming
+from tests.support.records import make
 
 from sixfold.bus import murmur2, port
 

@@ -5,23 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.support import naming, waiting
+from tests.support import naming
+from tests.support.records import everything, make
 
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-
-
-async def make(bus: port.Bus, name: str, partitions: int = 1, **settings: int) -> str:
-    """A topic, by its name."""
-    await bus.create_topics([port.TopicSpec(name=name, partitions=partitions, **settings)])  # type: ignore[arg-type]
-    return name
-
-
-async def everything(bus: port.Bus, topic: str, count: int, partitions: int = 1) -> list[port.Record]:
-    """The first `count` records of a topic or more."""
-    async with bus.assign([port.TopicPartition(topic, number) for number in range(partitions)]) as consumer:
-        return await waiting.collect(consumer, count)
 
 
 async def test_records_keep_key_value_and_headers_in_order_with_duplicates_and_binary(
@@ -84,8 +73,8 @@ async def test_publish_returns_where_each_record_lies(bus: port.Bus, names: nami
     positions = await bus.publish(records)
     assert len(positions) == len(records)
     found = await everything(bus, one, 20, 3) + await everything(bus, two, 20, 2)
-    lies = {(record.topic, record.partition, record.offset): record.value for record in found}
-    assert [lies[tuple(position)] for position in positions] == [record.value for record in records]
+    lies = {port.Position(record.topic, record.partition, record.offset): record.value for record in found}
+    assert [lies[position] for position in positions] == [record.value for record in records]
 
 
 async def test_a_partition_is_read_in_the_order_in_which_it_was_published(bus: port.Bus, names: naming.Names) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.contracts.test_records import everything, make
 from tests.support import naming, waiting
+from tests.support.records import everything, make
 
 from sixfold.bus import port
 

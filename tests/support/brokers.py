@@ -67,8 +67,8 @@ def engine() -> None:
         if present is None:
             raise NoEngineError("no container engine: DOCKER_HOST is not set and no docker or podman socket is there")
         os.environ["DOCKER_HOST"] = f"unix://{present}"
-    import docker
-    import docker.errors
+    import docker  # type: ignore[import-untyped]
+    import docker.errors  # type: ignore[import-untyped]
 
     client: Any = None
     try:
@@ -147,7 +147,7 @@ def local_folder(brokers: int = 1) -> Iterator[tuple[str, Path]]:
 
 def start_local(folder: Path, brokers: int = 1) -> str:
     """Start the brokers of `folder` that do not run; their bootstrap servers. They stop when this process is gone."""
-    command = [LOCAL, "start", folder, "--brokers", str(brokers), "--parent", str(os.getpid())]
+    command = [str(LOCAL), "start", str(folder), "--brokers", str(brokers), "--parent", str(os.getpid())]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=START_TIMEOUT_S)
     if done.returncode != 0:
         raise NoBrokerError(f"{LOCAL.name} start failed: {done.stderr.strip()[-2000:]}")

@@ -157,16 +157,18 @@ class _Told:
 async def _main(place: str, options: str) -> None:
     chosen = json.loads(options)
     loop = asyncio.get_running_loop()
-    async with buses.open_bus(buses.Place.from_json(place)) as bus:
-        async with bus.subscribe(chosen["group"], chosen["topics"], member=chosen["member"]) as consumer:
-            told = _Told(consumer)
-            _say("joined")
-            while line := await loop.run_in_executor(None, sys.stdin.readline):
-                operation, arguments = json.loads(line)
-                try:
-                    _say(await getattr(told, operation)(**arguments))
-                except Exception as error:
-                    _say({"failed": repr(error)})
+    async with (
+        buses.open_bus(buses.Place.from_json(place)) as bus,
+        bus.subscribe(chosen["group"], chosen["topics"], member=chosen["member"]) as consumer,
+    ):
+        told = _Told(consumer)
+        _say("joined")
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            operation, arguments = json.loads(line)
+            try:
+                _say(await getattr(told, operation)(**arguments))
+            except Exception as error:
+                _say({"failed": repr(error)})
 
 
 def _say(answer: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from sixfold.bus import port
 
@@ -14,7 +14,11 @@ DEADLINE_S = 30.0
 POLL_S = 0.02
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], what: str, deadline_s: float = DEADLINE_S) -> T:
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], what: str, deadline_s: float = ...) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], what: str, deadline_s: float = ...) -> T: ...
+async def eventually(check: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
     """The first truthy answer of `check`; fails with `what` and the last answer when there is none in time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + deadline_s
@@ -23,7 +27,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], what: str, deadline_
         if inspect.isawaitable(answer):
             answer = await answer
         if answer:
-            return cast("T", answer)
+            return answer
         if loop.time() >= deadline:
             raise AssertionError(f"not in {deadline_s:g} s: {what}; last answer: {answer!r}")
         await asyncio.sleep(POLL_S)
