@@ -13,6 +13,7 @@ import re
 import httpx
 
 from sixfold import errors
+from sixfold_functions.identity.administration import define_role, register_issuer
 from sixfold_functions.identity.core import Directory, Role, permits, role_arn, session_arn
 from sixfold_functions.identity.directory import FRESH_S, OpenDirectory, open_directory
 from sixfold_functions.identity.refusal import Refusal
@@ -39,10 +40,12 @@ __all__ = [
     "StsError",
     "assume_role",
     "check_time",
+    "define_role",
     "open_directory",
     "open_token",
     "operator_credentials",
     "permits",
+    "register_issuer",
     "role_arn",
     "secret",
     "session_arn",
