@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sixfold_events
-from sixfold import capability, errors, reporting
+from sixfold import capability, dead_letter, errors, reporting
 from sixfold.bus import port
 from sixfold.capability import Capability, Service
 from sixfold.function import AnyFunction
@@ -73,12 +73,14 @@ class Catalogue:
         return self.registry.classes
 
     @functools.cached_property
-    def vocabulary(self) -> Registry:
-        """As `registry`, from the capabilities' event modules alone: a service that runs no function imports none."""
-        classes = dict.fromkeys(
-            cls for each in self.capabilities for cls in capability.events_of(dataclasses.replace(each, functions=()))
+    def light(self) -> Catalogue:
+        """The same without the functions of capabilities that name their event modules: much quicker to import.
+
+        Enough to read and publish events; a service that runs no function needs no more.
+        """
+        return Catalogue(
+            (dataclasses.replace(each, functions=()) if each.events else each for each in self.capabilities), self.own
         )
-        return Registry(classes, [SCHEMAS] if SCHEMAS.is_dir() else [])
 
     @functools.cached_property
     def registry(self) -> Registry:
@@ -95,11 +97,13 @@ class Catalogue:
             for spec in capability.topics_of(each):
                 if spec.name not in specs or specs[spec.name] == port.TopicSpec(name=spec.name):
                     specs[spec.name] = spec
-        for function in self.own:
-            for cls in (*function.on, *function.emits):
-                specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
-            dead = port.TopicSpec(name=function.dead_letter_topic, partitions=1, retention_ms=None)
-            specs.setdefault(dead.name, dead)
+        for cls in (cls for function in self.own for cls in (*function.on, *function.emits)):
+            specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
+        for function in self.functions.values():
+            # A dead letter takes more than the record in it, unless the capability says how much.
+            name = function.dead_letter_topic
+            if specs.get(name) in (None, port.TopicSpec(name=name, partitions=1, retention_ms=None)):
+                specs[name] = dead_letter.topic_spec(function, specs)
         return tuple(specs.values())
 
     def function(self, name: str) -> AnyFunction:
@@ -110,10 +114,12 @@ class Catalogue:
 
     def topic(self, name: str) -> port.TopicSpec | None:
         """The spec of topic `name`, None where nothing declares it."""
-        return next((spec for spec in self.topics if spec.name == name), None)
+        return next((spec for known in (self.light, self) for spec in known.topics if spec.name == name), None)
 
     def event(self, event_type: str) -> type[Event]:
         """The class of `event_type`. Raises UnknownNameError."""
+        if event_type in self.light.events:
+            return self.light.events[event_type]
         if event_type not in self.events:
             raise unknown("event type", event_type, self.events, "`sixfold event types` lists all")
         return self.events[event_type]

@@ -115,15 +115,15 @@ def to_file(path: Path, *, redirect: bool = False, bytes_max: int = BYTES_MAX, *
     return file
 
 
-def to_terminal() -> None:
-    """Log text to standard error from now on, coloured where that is a terminal."""
+def to_terminal(*, level: int = logging.INFO) -> None:
+    """Log text of `level` and worse to standard error from now on, coloured where that is a terminal."""
     renderer = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
-    _configure([hide, renderer], structlog.WriteLoggerFactory(sys.stderr))
+    _configure([hide, renderer], structlog.WriteLoggerFactory(sys.stderr), level)
 
 
-def _configure(renderers: Sequence[Any], factory: Any) -> None:
+def _configure(renderers: Sequence[Any], factory: Any, level: int = logging.INFO) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -131,7 +131,7 @@ def _configure(renderers: Sequence[Any], factory: Any) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=factory,
         cache_logger_on_first_use=False,
     )

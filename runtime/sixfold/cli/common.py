@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -19,7 +20,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from sixfold import catalogue, system
+from sixfold import catalogue, logs, system
 from sixfold import errors as failures
 from sixfold.bus import opening
 from sixfold.cli import references
@@ -33,9 +34,15 @@ T = TypeVar("T")
 DATA_DIR = Path(".sixfold")
 BUS_URL = "embedded:"
 
-console = Console()
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        leave_quietly()
+
+
+console = _Console()
 """Standard output: what was asked for."""
-errors = Console(stderr=True)
+errors = _Console(stderr=True)
 """Standard error: progress, warnings, errors."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
@@ -78,6 +85,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run `coroutine` on uvloop. A SixfoldError becomes one message and exit code 1, a UsageError exit code 2."""
     import uvloop
 
+    logs.to_terminal(level=logging.WARNING)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(coroutine)
@@ -131,7 +139,7 @@ def exit_code(error: failures.SixfoldError) -> int:
 async def process(ctx: typer.Context) -> AsyncIterator[Process]:
     """A process with the bus entered and the registry of all capabilities."""
     chosen = settings(ctx)
-    registry = known(ctx).registry
+    registry = known(ctx).light.registry
     chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with opening.open_bus(chosen.bus_url, data_dir=chosen.data_dir) as bus:
         this = Process(name="cli", data_dir=chosen.data_dir, registry=registry, bus=bus)

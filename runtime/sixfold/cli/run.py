@@ -89,7 +89,7 @@ def _service(
     return hosting.Hosted(
         name=plan.instance_name(service, options),
         data_dir=chosen.data_dir,
-        registry=known.vocabulary,
+        registry=known.light.registry,
         run=run_service,
         bus_url=bus_url if service.bus else None,
         options=options,
