@@ -54,9 +54,12 @@ class Processes:
         self._count += 1
         name = f"{role}{self._count}"
         command = [sys.executable, "-W", "error", str(PROGRAM), role, str(self.folder), str(self._path(name)), name]
-        self.running[name] = (role, subprocess.Popen(command))
+        self._spawn(name, role, command)
         await until(lambda: any("ready" in note for note in self.notes(name)), f"{name} is ready")
         return name
+
+    def _spawn(self, name: str, role: str, command: list[str]) -> None:
+        self.running[name] = (role, subprocess.Popen(command))
 
     def _path(self, name: str) -> Path:
         return self._notes / f"{name}.notes"

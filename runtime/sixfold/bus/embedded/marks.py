@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import apsw
+
 from sixfold.bus.embedded import store as store_
 
 _OWNER = "owner"
@@ -25,16 +29,20 @@ class Marks:
     def members_come(self) -> None:
         """A group has a member."""
         if not self._members:
-            self._set(_MEMBERS)
-            self._members = True
+            self._members = self._set(_MEMBERS)
 
     def leave(self, *, members: bool, clients: bool) -> None:
         """The owner ends; `members` of groups and other `clients` go on or not."""
         gone = ([] if members else [_MEMBERS]) + ([] if clients else [_OWNER])
-        with self._store.transaction():
+        with contextlib.suppress(apsw.FullError), self._store.transaction():
             for name in gone:
                 self._store.execute("DELETE FROM marks WHERE name = ?", (name,))
 
-    def _set(self, name: str) -> None:
-        with self._store.transaction():
-            self._store.execute("INSERT OR REPLACE INTO marks VALUES(?, 1)", (name,))
+    def _set(self, name: str) -> bool:
+        """False on a full disk: a mark is a help to the next owner, not worth refusing readers for."""
+        try:
+            with self._store.transaction():
+                self._store.execute("INSERT OR REPLACE INTO marks VALUES(?, 1)", (name,))
+        except apsw.FullError:
+            return False
+        return True

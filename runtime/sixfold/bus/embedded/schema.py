@@ -7,6 +7,7 @@ and the search for a timestamp independent of its length.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def _prepare(connection: apsw.Connection, path: Path, settings: settings_.Settin
             connection.pragma("application_id", _APPLICATION_ID)
             connection.pragma("user_version", _SCHEMA_VERSION)
     # What an owner that failed left in the write-ahead log becomes part of the file, so nothing after it builds on it.
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    # A full disk may have no room for that yet; the log is whole all the same.
+    with contextlib.suppress(apsw.FullError):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def _make_private(path: Path) -> None:

@@ -12,6 +12,8 @@ import contextlib
 import threading
 from pathlib import Path
 
+import apsw
+import msgspec
 import structlog
 import uvloop
 
@@ -84,7 +86,10 @@ class Server:
         self._stopping = asyncio.Event()
         store = store_.Store(self._folder, self._settings, self._clock)
         try:
-            owner = owner_.Owner(store, self._settings, self._clock, loop=self._loop, stop=self._stopping.set)
+            try:
+                owner = owner_.Owner(store, self._settings, self._clock, loop=self._loop, stop=self._stopping.set)
+            except (apsw.Error, msgspec.MsgspecError) as error:
+                raise port.BusError(f"{store.path} is damaged: {error}. Restore it from a copy") from error
             path = ownership.socket_path(self._folder)
             path.unlink(missing_ok=True)
             try:
