@@ -111,16 +111,32 @@ def to_file(path: Path, *, redirect: bool = False, bytes_max: int = BYTES_MAX, *
     """Log JSON lines to `path` from now on, each with `bound` (such as process="gateway")."""
     file = BoundedFile(path, redirect=redirect, bytes_max=bytes_max)
     _configure([structlog.processors.format_exc_info, hide, _as_json], structlog.WriteLoggerFactory(file))  # type: ignore[arg-type]
+    _capture()
     structlog.contextvars.bind_contextvars(**bound)
     return file
 
 
-def to_terminal(*, level: int = logging.INFO) -> None:
-    """Log text of `level` and worse to standard error from now on, coloured where that is a terminal."""
+class _StandardError:
+    """Whatever is standard error when a line is written."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def to_terminal(*, level: int = logging.INFO, everything: bool = True) -> None:
+    """Log text of `level` and worse to standard error from now on, coloured where that is a terminal.
+
+    Without `everything` the standard library's logging is left alone.
+    """
     renderer = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
-    _configure([hide, renderer], structlog.WriteLoggerFactory(sys.stderr), level)
+    _configure([hide, renderer], structlog.WriteLoggerFactory(_StandardError()), level)  # type: ignore[arg-type]
+    if everything:
+        _capture()
 
 
 def _configure(renderers: Sequence[Any], factory: Any, level: int = logging.INFO) -> None:
@@ -135,6 +151,9 @@ def _configure(renderers: Sequence[Any], factory: Any, level: int = logging.INFO
         logger_factory=factory,
         cache_logger_on_first_use=False,
     )
+
+
+def _capture() -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Forward()]
     root.setLevel(logging.WARNING)

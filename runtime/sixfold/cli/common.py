@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
+import structlog
 import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -85,7 +86,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run `coroutine` on uvloop. A SixfoldError becomes one message and exit code 1, a UsageError exit code 2."""
     import uvloop
 
-    logs.to_terminal(level=logging.WARNING)
+    if not structlog.is_configured():
+        logs.to_terminal(level=logging.WARNING, everything=False)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(coroutine)
