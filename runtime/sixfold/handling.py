@@ -121,7 +121,7 @@ class Handling:
         return True
 
     def _wake(self) -> None:
-        for _ in range(min(len(self._lanes.ready), len(self._idle))):
+        for _ in range(min(self._lanes.room, len(self._idle))):
             waiting = self._idle.pop()
             if not waiting.done():
                 waiting.set_result(None)
@@ -153,7 +153,7 @@ class Handling:
                 await waiting
             lane = self._lanes.next()
             await self._slice(runner, lane)
-            if lane.state is lanes.State.RUNNING:
+            if lane.state is not lanes.State.WAITING:
                 self._lanes.release(lane)
             self._progressed()
             self._on_change()
@@ -168,13 +168,12 @@ class Handling:
         begun = now = monotonic()
         left = self._limits.slice_records
         while items and left and now - begun < self._limits.slice_s:
-            record, partition = items[0]
+            item = record, partition = items.popleft()
+            attempt, lane.attempt = lane.attempt, 1
             if not partition.accepting:
-                items.popleft()
-                lane.attempt = 1
                 continue
             left -= 1
-            ctx = context.Context(self._function, record, self._process, partition.tables, lane.attempt)
+            ctx = context.Context(self._function, record, self._process, partition.tables, attempt)
             outputs: Sequence[port.NewRecord] = ()
             error: BaseException | None = None
             runner.partition = partition
@@ -201,13 +200,12 @@ class Handling:
                 error = await self._interrupted(runner, error, ctx)
             self._ended(runner, partition)
             if error is None:
-                items.popleft()
-                lane.attempt = 1
                 self._done(partition, record, outputs, ctx.writes())
-            else:
-                self._failed(lane, partition, record, error, now)
-            if lane.state is not lanes.State.RUNNING:
-                return
+            elif (waiting := self._failed(item, attempt, error, now)) is not None:
+                postponed = self._lanes.postpone(lane, item, waiting.attempt)
+                self._waits.add(postponed, waiting.at_s)
+                if postponed is lane:
+                    return
 
     def _ended(self, runner: calling.Runner, partition: Partition) -> None:
         runner.partition = None
@@ -240,14 +238,12 @@ class Handling:
         partition.finish(record)
         self._settler.add(partition, urgent=bool(outputs or writes))
 
-    def _failed(
-        self, lane: lanes.Lane, partition: Partition, record: port.Record, error: BaseException, now_s: float
-    ) -> None:
-        """Carry out the verdict on a failed attempt at the first record of `lane`. Raises `error` to halt."""
-        attempt = lane.attempt
+    def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
+        """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
+        record, partition = item
         verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng)
         if isinstance(verdict, invocation.Abandon):
-            return  # its partition accepts no more work, so the record is skipped next
+            return None  # its partition accepts no more work
         self._counters.failures += 1
         log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset, attempt=attempt)
         if isinstance(verdict, invocation.Halt):
@@ -257,15 +253,13 @@ class Handling:
             say = log.warning if attempt == 1 else log.debug
             wait_s = round(verdict.at_s - now_s, 3)
             say("an attempt failed; it is tried again", action="retry", wait_s=wait_s, why=invocation.describe(error))
-            self._waits.add(self._lanes.postpone(lane, verdict.attempt), verdict.at_s)
-            return
+            return verdict
         assert isinstance(verdict, invocation.Park)
         topic = self._function.dead_letter_topic
         log.error("a record was parked", action="park", dead_letters=topic, why=verdict.reason)
-        lane.items.popleft()
-        lane.attempt = 1
         self._counters.dead_letters += 1
         self._counters.records += 1
         partition.outputs.append(dead_letter.park(self._function, record, attempt, error))
         partition.finish(record)
         self._settler.add(partition, urgent=True)
+        return None

@@ -2,7 +2,7 @@
 
 A lane is a queue whose records are handled one after another. With ordering "partition" each partition is a lane;
 with "key" a key's hash picks one of many, so keys of one partition run side by side and one key never does; with
-"none" a record goes to any. Lanes that have work and that nobody works on are `ready`, in the order in which they
+"none" there is one queue for all runners. Lanes that have work and that nobody works on are `ready`, in the order in which they
 became so.
 """
 
@@ -47,59 +47,60 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of one worker."""
+    """All lanes of one worker. Whoever takes a lane's first record takes it out of `items`."""
 
     def __init__(self, ordering: Ordering, concurrency: int) -> None:
         self._ordering = ordering
-        self._shared = [Lane() for _ in range(concurrency * LANES_PER_RUNNER)] if ordering != "partition" else []
-        self._turn = itertools.cycle(self._shared)
+        self._keyed = [Lane() for _ in range(concurrency * LANES_PER_RUNNER)] if ordering == "key" else []
+        self._keyless = itertools.cycle(self._keyed)
+        self._open = Lane()
+        """With ordering "none": the one queue, which any number of runners work on at once."""
         self._by_partition: dict[Partition, Lane] = {}
         self.ready: deque[Lane] = deque()
 
     def add(self, partition: Partition, records: Sequence[port.Record]) -> None:
         """Queue `records` of `partition` in their lanes."""
-        if self._ordering == "partition":
-            lane = self._by_partition.get(partition)
-            if lane is None:
-                lane = self._by_partition[partition] = Lane()
-            lane.items.extend(zip(records, itertools.repeat(partition)))
-            self._wake(lane)
+        if self._ordering == "key":
+            for record in records:
+                key = record.key
+                lane = next(self._keyless) if key is None else self._keyed[zlib.crc32(key) % len(self._keyed)]
+                lane.items.append((record, partition))
+                self._wake(lane)
             return
-        for record in records:
-            if self._ordering == "key" and record.key is not None:
-                lane = self._shared[zlib.crc32(record.key) % len(self._shared)]
-            else:
-                lane = next(self._turn)
-            lane.items.append((record, partition))
-            self._wake(lane)
+        lane = self._open if self._ordering == "none" else self._by_partition.setdefault(partition, Lane())
+        lane.items.extend(zip(records, itertools.repeat(partition)))
+        self._wake(lane)
 
-    def _wake(self, lane: Lane) -> None:
-        if lane.state is State.IDLE:
-            lane.state = State.READY
-            self.ready.append(lane)
+    @property
+    def room(self) -> int:
+        """How many runners find work now."""
+        return len(self.ready) + len(self._open.items)
 
     def next(self) -> Lane:
         """The lane that has been ready longest; it is running now. There must be one."""
         lane = self.ready.popleft()
         lane.state = State.RUNNING
+        if lane is self._open:
+            # It stays ready for the other runners while it has more than one record, and for what is added later.
+            lane.state = State.IDLE
+            if len(lane.items) > 1:
+                self._wake(lane)
         return lane
 
     def release(self, lane: Lane) -> None:
         """Nobody works on `lane` any more (it ran, or its wait is over): ready where it has records, else idle."""
-        lane.state = State.IDLE
+        if lane is not self._open:
+            lane.state = State.IDLE
         if lane.items:
             self._wake(lane)
 
-    def postpone(self, lane: Lane, attempt: int) -> Lane:
-        """The first record of `lane` failed and waits for attempt number `attempt`; returns the lane that waits.
+    def postpone(self, lane: Lane, item: Item, attempt: int) -> Lane:
+        """`item`, taken from `lane`, failed and waits for attempt number `attempt`; returns the lane that waits.
 
         That is `lane` itself, or, where nothing must stay in order, a new one with just this record.
         """
-        waiting = lane
-        if self._ordering == "none":
-            waiting = Lane()
-            waiting.items.append(lane.items.popleft())
-            lane.attempt = 1
+        waiting = Lane() if self._ordering == "none" else lane
+        waiting.items.appendleft(item)
         waiting.attempt = attempt
         waiting.state = State.WAITING
         return waiting
@@ -107,3 +108,8 @@ class Lanes:
     def drop(self, partition: Partition) -> None:
         """Forget the lane of a partition that is gone; records in shared lanes are skipped when their turn comes."""
         self._by_partition.pop(partition, None)
+
+    def _wake(self, lane: Lane) -> None:
+        if lane.state is State.IDLE:
+            lane.state = State.READY
+            self.ready.append(lane)

@@ -30,6 +30,7 @@ from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
+from sixfold.worker import Worker
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 
@@ -205,6 +206,12 @@ class Harness:
                     if fetched and not (found[tp] and found[tp][-1].offset >= end - 1)
                 }
         return [record for tp in partitions for record in found[tp]]
+
+    def worker(self, function: AnyFunction) -> Worker:
+        """The worker that runs `function` now."""
+        (found,) = [run.worker for run in self._runs if run.function is function]
+        assert found is not None, f"{function.name} does not run"
+        return found
 
     async def table(self, function: AnyFunction, name: str) -> dict[str, Any]:
         """All stored rows of a function's table, of all partitions."""

@@ -103,6 +103,10 @@ class Worker:
         """What the worker is doing now."""
         return Activity(self._handling.busy or not self._settler.idle(), self._handling.due_s())
 
+    def backlog(self) -> dict[port.TopicPartition, int]:
+        """Records fetched and not done, by the partitions that are this worker's."""
+        return {tp: partition.backlog_records for tp, partition in self._fetcher.partitions.items()}
+
     def count(self) -> None:
         """Bring the gauges among the counters up to date."""
         self.counters.running, self.counters.retrying = self._handling.running, len(self._handling.due_s())
