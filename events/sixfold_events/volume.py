@@ -71,9 +71,9 @@ class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume"):
     volume: str
     copy: str
     incarnation: int
-    """How often the copy has been started."""
-    position: int
-    """Next offset that it reads from its partition; a higher one is a later word."""
+    """Which start of the copy's process this is: higher for a later one, about its Unix milliseconds."""
+    sequence: int
+    """Counts what this incarnation said; a higher one is a later word."""
     epoch: int
     """Newest epoch that it knows."""
     writer: str

@@ -69,8 +69,11 @@ class Copy:
         self.position = 0
         """Next offset to read from the copy's partition."""
 
-    def open(self) -> None:
-        """Take the folder, read the log back, note the start. Then the copy may acknowledge."""
+    def open(self, now_ms: int) -> None:
+        """Take the folder, read the log back, note the start at `now_ms`. Then the copy may acknowledge.
+
+        The incarnation is a time so that a copy that lost its folder is still a later one than it was before.
+        """
         self._disk.make_folder(self._folder)
         try:
             self._lock = self._disk.lock(self._folder / "lock")
@@ -82,13 +85,14 @@ class Copy:
             for index, entry in enumerate(frame.entries):
                 self._replay(Place(location, index), entry)
         self._check_promise()
-        self.node.start()
+        self.node.start(max(self.node.incarnation + 1, now_ms))
         self._log.next_location()
-        self._log.append([frames.Entry(frames.Kind.STARTED, self.position, b"")])
+        started = self.node.incarnation.to_bytes(8, "big")
+        self._log.append([frames.Entry(frames.Kind.STARTED, self.position, started)])
 
     def _replay(self, place: Place, entry: frames.Entry) -> None:
         if entry.kind is frames.Kind.STARTED:
-            self.node.start()
+            self.node.start(int.from_bytes(entry.data, "big"))
         elif entry.kind is frames.Kind.POSITION:
             self.position = entry.offset
         elif entry.kind in _CLASS:
@@ -138,7 +142,7 @@ class Copy:
             entries.append(frames.Entry(frames.Kind.POSITION, self.position, b""))
         self._log.append(entries)
         self._note_promise()
-        return self.node.acknowledgement(self.position)
+        return self.node.acknowledgement()
 
     def _note_promise(self) -> None:
         if self._promise is not None:
@@ -147,7 +151,7 @@ class Copy:
 
     def answer(self, request: VolumeReadRequested) -> VolumeReadAnswered:
         """Answer a read from the log; it needs no quorum."""
-        status = self.node.acknowledgement(self.position)
+        status = self.node.acknowledgement()
         payloads: list[bytes] = []
         batches: list[bytes] = []
         first_lsn = max(request.from_lsn, 1)

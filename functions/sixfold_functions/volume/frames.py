@@ -29,7 +29,7 @@ class Kind(enum.IntEnum):
     SEGMENT = 1
     """JSON about the file; the first entry of each segment."""
     STARTED = 2
-    """The copy's process started once more."""
+    """The copy's process started once more: its incarnation, 8 bytes."""
     POSITION = 3
     """Nothing but the bus offset: all before it was read."""
     BATCH = 4

@@ -60,7 +60,7 @@ class StorageService:
         async with self._bus.assign([self._redo]) as redo, self._bus.assign([self._reads], start=port.LATEST) as reads:
             await redo.seek(self._redo, start)
             await reads.seek(self._reads, (await self._bus.offsets(self._reads)).end)
-            self._acknowledge(self._copy.node.acknowledgement(self._copy.position))
+            self._acknowledge(self._copy.node.acknowledgement())
             if ready is not None:
                 ready()
             self._log.info("copy is up", action="volume.copy.started", position=start, **self._lsns())
@@ -174,7 +174,7 @@ async def run(process: Process) -> None:
     copy = copies.Copy(
         disks.OsDisk(), folder_of(process.data_dir, volume, name), volume=volume, name=name, registry=process.registry
     )
-    copy.open()
+    copy.open(clocks.now_ms(process.clock))
     try:
         service = StorageService(bus, copy, registry=process.registry, clock=process.clock)
         await service.run(process.stopping, process.ready)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BACKOFF_S = 0.2
 """Two writers that start together back off by up to this, at random, so that one of them gets through."""
+BUMP_AGAIN_S = 10.0
+"""A broker may lose its tail; a bump that is read twice changes nothing."""
 STUCK_S = 10.0
 """Without progress for so long the source may be gone: recovery begins anew with who is there."""
 STUCK_MAX_S = 60.0
@@ -27,10 +29,15 @@ async def take_over(writer: VolumeWriter) -> None:
     while True:
         epoch = recovery.begin()
         tracker.begin(epoch)
-        writer.outlet.send(VolumeEpochBumped(volume=writer.volume, epoch=epoch, writer=writer.name))
+        bump = VolumeEpochBumped(volume=writer.volume, epoch=epoch, writer=writer.name)
+        writer.outlet.send(bump)
+        bumped_at = writer.clock.monotonic()
         log.info("taking the volume over", action="volume.takeover.begun", epoch=epochs.text(epoch))
         while recovery.state in (State.BUMPING, State.GATHERING):
             await writer.wait_change()
+            if writer.clock.monotonic() - bumped_at > BUMP_AGAIN_S:
+                bumped_at = writer.clock.monotonic()
+                writer.outlet.send(bump)
         if recovery.state is State.TRUNCATING:
             writer.outlet.send(writer.outlet.truncation(writer.settings.limits.ahead_records_max))
             recovery.truncation_sent()

@@ -31,6 +31,7 @@ class StorageNode(Generic[P]):
         self.volume = volume
         self.copy = copy
         self.incarnation = 0
+        self._said = 0
         self.epoch = 0
         self.writer = ""
         self.log_epoch = 0
@@ -45,9 +46,10 @@ class StorageNode(Generic[P]):
         """Up to here the copy's records are durable: no recovery can change them."""
         return min(self._durable_lsn, self.prefix.complete_lsn)
 
-    def start(self) -> None:
+    def start(self, incarnation: int) -> None:
         """The copy's process starts once more."""
-        self.incarnation += 1
+        self.incarnation = incarnation
+        self._said = 0
 
     def take(self, event: Redo, place: P) -> bool:
         """Apply a record of the copy's partition. True if it must be stored, as everything that changed the copy."""
@@ -70,9 +72,12 @@ class StorageNode(Generic[P]):
         if self._began_at is not None:
             return False
         self._began_at = event.durable_lsn
-        # Both are prefixes of the source's volume, or else only what is durable is sure to be in it.
-        agreed = self.prefix.complete_lsn if self.log_epoch == event.source_epoch else self.settled_lsn
-        self.prefix.cut(min(agreed, event.durable_lsn))
+        if self.log_epoch == event.source_epoch:
+            self.prefix.cut(event.durable_lsn)  # both are prefixes of the same volume
+        else:
+            # Only what is durable is sure to agree. The rest stays until it can be replaced: it may be durable
+            # without this copy knowing, and this copy may be asked in another recovery before it is filled.
+            self.prefix.branch(min(self.settled_lsn, event.durable_lsn))
         self._connect()
         return True
 
@@ -105,8 +110,9 @@ class StorageNode(Generic[P]):
         self.prefix.connect()
         self._durable_lsn = max(self._durable_lsn, self._heard_durable_lsn)
 
-    def acknowledgement(self, position: int) -> VolumeCopyAcknowledged:
-        """What the copy may say once all that it took, up to the bus offset `position`, is fsynced."""
+    def acknowledgement(self) -> VolumeCopyAcknowledged:
+        """What the copy may say once all that it took is fsynced."""
+        self._said += 1
         missing_first, missing_last = self.prefix.missing(self._began_at or 0)
         if self._began_at is None and self.log_epoch != self.epoch:
             missing_first = missing_last = 0  # a recovery is under way; it will say what belongs here
@@ -114,7 +120,7 @@ class StorageNode(Generic[P]):
             volume=self.volume,
             copy=self.copy,
             incarnation=self.incarnation,
-            position=position,
+            sequence=self._said,
             epoch=self.epoch,
             writer=self.writer,
             log_epoch=self.log_epoch,

@@ -44,6 +44,7 @@ class Prefix(Generic[P]):
         self._ends: list[_End] = []
         self._staged: list[Entry[P]] = []
         self._islands: dict[int, Entry[P]] = {}
+        self._base: int | None = None
         self.seen_lsn = 0
         """Highest LSN known to exist beyond the prefix."""
 
@@ -68,18 +69,21 @@ class Prefix(Generic[P]):
         return self._ends[-1].append_offset if self._ends else 0
 
     @property
-    def last_origin_epoch(self) -> int:
-        """Origin epoch of the last record of the prefix."""
-        return self._entries[-1].origin_epoch if self._entries else 0
-
-    @property
     def chained_lsn(self) -> int:
-        """End of what follows the prefix without a gap, staged entries included."""
-        return self._staged[-1].last_lsn if self._staged else self.complete_lsn
+        """End of what follows the prefix (or the point that it branches off at) without a gap."""
+        if self._staged:
+            return self._staged[-1].last_lsn
+        return self.complete_lsn if self._base is None else self._base
+
+    def _chained_epoch(self) -> int:
+        """Origin epoch of the record at `chained_lsn`."""
+        if self._staged:
+            return self._staged[-1].origin_epoch
+        return next((entry.origin_epoch for entry in self.between(self.chained_lsn, self.chained_lsn)), 0)
 
     def knows(self, entry: Entry[P]) -> bool:
         """Whether `entry` lies in what follows without a gap, or is an island already."""
-        return entry.last_lsn <= self.chained_lsn or entry.first_lsn in self._islands
+        return entry.first_lsn <= self.chained_lsn or entry.first_lsn in self._islands
 
     def hold(self, entry: Entry[P]) -> None:
         """Take a batch that is not known yet; it waits until `connect`."""
@@ -89,8 +93,7 @@ class Prefix(Generic[P]):
 
     def _chain(self) -> None:
         while (following := self._islands.get(self.chained_lsn + 1)) is not None:
-            previous = self._staged[-1].origin_epoch if self._staged else self.last_origin_epoch
-            if following.backlink_epoch != previous:
+            if following.backlink_epoch != self._chained_epoch():
                 # Another history than ours below it: it does not count, the gap is filled anew.
                 del self._islands[following.first_lsn]
                 return
@@ -98,7 +101,10 @@ class Prefix(Generic[P]):
             self._staged.append(following)
 
     def connect(self) -> None:
-        """Make what follows without a gap part of the prefix."""
+        """Make what follows without a gap part of the prefix, in place of all above the branch if there is one."""
+        if self._base is not None:
+            self._drop_above(self._base)
+            self._base = None
         for entry in self._staged:
             end = self._ends[-1] if self._ends else _End(0, 0, 0)
             if entry.consistent_lsn:
@@ -108,19 +114,33 @@ class Prefix(Generic[P]):
         self._staged.clear()
 
     def forget_islands(self) -> None:
-        """Drop all that waits beyond the prefix."""
+        """Drop all that waits beyond the prefix, and where it branches off."""
         self._staged.clear()
         self._islands.clear()
+        self._base = None
         self.seen_lsn = 0
 
     def cut(self, last_lsn: int) -> None:
         """Annul the prefix above `last_lsn` (a batch that reaches beyond it goes whole); islands stay."""
+        self._unstage()
+        self._drop_above(last_lsn)
+        self._chain()
+
+    def branch(self, last_lsn: int) -> None:
+        """What comes continues at `last_lsn`; the prefix above stays until `connect` replaces it."""
+        self._unstage()
+        self._base = last_lsn
+        self._islands = {first: entry for first, entry in self._islands.items() if first > last_lsn}
+        self._chain()
+
+    def _unstage(self) -> None:
         self._islands.update((entry.first_lsn, entry) for entry in self._staged)
         self._staged.clear()
+
+    def _drop_above(self, last_lsn: int) -> None:
         while self._entries and self._entries[-1].last_lsn > last_lsn:
             self._entries.pop()
             self._ends.pop()
-        self._chain()
 
     def missing(self, known_lsn: int) -> tuple[int, int]:
         """The first gap below what is known to exist (`known_lsn`, islands included); (0, 0) for none."""

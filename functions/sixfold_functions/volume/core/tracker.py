@@ -50,7 +50,7 @@ class QuorumTracker:
     def on_ack(self, ack: VolumeCopyAcknowledged) -> bool:
         """Take an acknowledgement. True if the durable LSN advanced."""
         known = self.copies.get(ack.copy)
-        if known is not None and (ack.incarnation, ack.position) < (known.incarnation, known.position):
+        if known is not None and (ack.incarnation, ack.sequence) < (known.incarnation, known.sequence):
             return False  # a late word, overtaken by a newer one
         self.copies[ack.copy] = ack
         return self._advance()
