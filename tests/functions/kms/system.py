@@ -163,11 +163,9 @@ class System:
             links = await self.events(KmsAudited)
             assert audit.verify(links).problems == ()
             fitting = [link for link in links if (link.event_name, link.error_code) == (event_name, error_code)]
-            return json.loads(fitting[-1].record) if fitting else None
+            return dict(json.loads(fitting[-1].record)) if fitting else None
 
-        found = await eventually(look, f"an audit record of {event_name} {error_code}")
-        assert found is not None
-        return found
+        return await eventually(look, f"an audit record of {event_name} {error_code}") or {}
 
 
 async def everything(bus: port.Bus, topic: str) -> list[port.Record]:
