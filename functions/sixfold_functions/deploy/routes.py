@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from sixfold import clock as clocks
@@ -81,6 +81,8 @@ class _Agents:
         instance = _own(request)
         try:
             report = msgspec.json.decode(await request.body(), type=wire.Report)
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody: the agent is gone, and reports again when it is back
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(400, f"expected a report as JSON: {error}") from error
         event = DeploymentStepReported(instance=instance, **msgspec.structs.asdict(report))

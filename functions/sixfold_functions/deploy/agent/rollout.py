@@ -95,7 +95,7 @@ class Rollout:
                 log.line(f"LifecycleEvent - {event.name}")
                 log.line(f"Script - {each.location}")
                 await script.run(
-                    revision / "archive" / each.location,
+                    revision / "archive",
                     each.location,
                     timeout_s=each.timeout_s,
                     environment=self._environment(event.name),

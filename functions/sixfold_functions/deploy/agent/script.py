@@ -24,6 +24,9 @@ LOG_BYTES_MAX = 8 << 20
 KILL_AFTER_S = 5.0
 """From TERM to KILL."""
 
+_WAIT_FOR_GO = ("/bin/sh", "-c", 'read -r go && exec "$0" </dev/null')
+"""Becomes the script once its process id is written down; its input ends, and so does it, where the agent died."""
+
 
 class ScriptError(SixfoldError):
     """A script did not do its work; the message says which and why."""
@@ -59,7 +62,7 @@ class Log:
 
 
 async def run(
-    path: Path,
+    folder: Path,
     name: str,
     *,
     timeout_s: float,
@@ -68,19 +71,22 @@ async def run(
     log: Log,
     started: Callable[[int], None],
 ) -> None:
-    """Run the script at `path`, called `name` in messages; `started` is told its process id.
+    """Run the script `name` of the revision in `folder`, which is its working directory.
 
+    `started` is told its process id before the first line of it runs; if the agent dies until then, none ever does.
     Raises ScriptError where it is missing, cannot start, fails, takes too long or leaves its output open.
     """
+    path = folder / name
     _make_ready(path, name, log)
     uid, gid, groups = _identity(name, user)
     pumps = {"stdout": _Pump(log, "stdout"), "stderr": _Pump(log, "stderr")}
     try:
         process = await asyncio.create_subprocess_exec(
+            *_WAIT_FOR_GO,
             path,
-            cwd=path.parent,
+            cwd=folder,
             env=dict(environment),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=pumps["stdout"].write_end,
             stderr=pumps["stderr"].write_end,
             process_group=0,
@@ -91,9 +97,12 @@ async def run(
     except (OSError, ValueError) as error:
         for pump in pumps.values():
             pump.close()
-        raise ScriptError(f"script {name} cannot be started: {error} (does it begin with #!/bin/sh?)") from error
-    started(process.pid)
+        raise ScriptError(f"script {name} cannot be started: {error}") from error
     try:
+        started(process.pid)
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.close()
         for pump in pumps.values():
             pump.start()
         async with asyncio.timeout(timeout_s):
@@ -107,7 +116,7 @@ async def run(
                 "redirect the output of background processes (>log 2>&1 </dev/null)"
             ) from None
         raise ScriptError(f"script {name} ran longer than {timeout_s:g} s and was stopped") from None
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, OSError):
         await _end(process)
         raise
     finally:
