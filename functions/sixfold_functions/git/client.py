@@ -51,7 +51,11 @@ class RevisionNotFoundError(GitError, errors.UsageError):
 
 
 class FileNotInCommitError(GitError):
-    """The commit has no file at this path."""
+    """The commit has no file at this path, or one that is larger than was asked for (`too_large`)."""
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
 
 
 class GitCommandError(GitError):
@@ -158,7 +162,9 @@ class GitRepositories:
             if not isinstance(blob, Blob):
                 raise FileNotInCommitError(f"{where} is a folder, expected a file")
             if blob.raw_length() > bytes_max:
-                raise FileNotInCommitError(f"{where} has {blob.raw_length()} bytes, at most {bytes_max} are read")
+                raise FileNotInCommitError(
+                    f"{where} has {blob.raw_length()} bytes, at most {bytes_max} are read", too_large=True
+                )
             return blob.as_raw_string()
 
     async def checkout(self, name: str, commit: str, target: Path) -> None:

@@ -4,4 +4,11 @@ from __future__ import annotations
 
 from sixfold.capability import Capability
 
-capability = Capability(name="pipeline", summary="Pipelines that a push starts")
+capability = Capability(
+    name="pipeline",
+    summary="Pipelines that a push starts",
+    functions=("sixfold_functions.pipeline.handler",),
+    events=("sixfold_events.pipeline",),
+    topics="sixfold_functions.pipeline.topics:TOPICS",
+    commands="sixfold_functions.pipeline.commands:app",
+)
