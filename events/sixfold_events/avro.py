@@ -141,7 +141,7 @@ class Codec:
         buffer = io.BytesIO()
         buffer.write(self.prefix)
         datum: Any = (
-            {name: getattr(event, name) for name in self._fields}
+            msgspec.structs.asdict(event)
             if self._flat
             else msgspec.to_builtins(event, builtin_types=(bytes, datetime.datetime))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Sequence
 
 from sixfold import clock as clocks
@@ -19,9 +19,9 @@ def record_of(
     partition: int | None = None,
     correlation_id: str = "",
 ) -> port.NewRecord:
-    """`event` as a record to publish, with all its headers; `event_id` is a new random UUID unless given."""
+    """`event` as a record to publish, with all its headers; `event_id` is 128 new random bits unless given."""
     attributes = cloudevents.Attributes(
-        id=event_id or uuid.uuid4().hex,
+        id=event_id or os.urandom(16).hex(),
         type=event.__event__.type,
         source=source,
         time_ms=clocks.now_ms(clock),
