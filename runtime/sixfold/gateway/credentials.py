@@ -93,7 +93,7 @@ def _place(path: Path, text: str, *, replace: bool) -> None:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _read(path: Path) -> dict[str, str] | None:
