@@ -33,10 +33,28 @@ def test_a_member_that_does_not_release_in_time_loses_the_partition() -> None:
     group.rebalance(PARTITIONS)
     group.join(2, TOPIC)
     (revoke,) = group.rebalance(PARTITIONS)
-    assert group.expire(1, revoke.partitions) == [Action(Verb.LOSE, 1, revoke.partitions)]
+    assert group.expire(revoke) == [Action(Verb.LOSE, 1, revoke.partitions)]
     assert not any(group.owns(1, partition) for partition in revoke.partitions)
-    assert group.expire(1, revoke.partitions) == []
+    assert group.expire(revoke) == []
     assert group.rebalance(PARTITIONS) == [Action(Verb.GRANT, 2, revoke.partitions)]
+
+
+def test_an_old_deadline_does_not_end_a_later_revocation() -> None:
+    """A partition that is revoked again has its whole time again."""
+    group = Group()
+    group.join(1, TOPIC)
+    group.rebalance(PARTITIONS)
+    group.join(2, TOPIC)
+    (first,) = group.rebalance(PARTITIONS)
+    group.release(1, first.partitions)
+    group.rebalance(PARTITIONS)
+    group.leave(2)
+    group.rebalance(PARTITIONS)
+    group.join(3, TOPIC)
+    (second,) = group.rebalance(PARTITIONS)
+    assert second.partitions == first.partitions
+    assert group.expire(first) == []
+    assert len(group.expire(second)) == 1
 
 
 def test_a_member_that_comes_back_keeps_what_nobody_else_has() -> None:
@@ -68,7 +86,7 @@ class GroupMachine(RuleBasedStateMachine):
         self.revoking: dict[int, set[int]] = {}
 
     def _rebalance(self) -> None:
-        for verb, member, partitions in self.group.rebalance(PARTITIONS):
+        for verb, member, partitions, _ in self.group.rebalance(PARTITIONS):
             if verb is Verb.GRANT:
                 for other, held in self.believes.items():
                     assert not held & set(partitions), f"granted to {member} while {other} has it"

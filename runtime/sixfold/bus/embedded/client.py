@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from sixfold import clock as clocks
 from sixfold.bus import murmur2, port
@@ -14,6 +14,8 @@ from sixfold.bus.embedded import batches, catalogue, owner, pinned, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import member as member_
 from sixfold.bus.embedded import settings as settings_
+
+T = TypeVar("T")
 
 _KEYS_CACHED = 65_536
 
@@ -66,12 +68,17 @@ class EmbeddedBus:
         return await self.write(records)
 
     async def offsets(self, partition: port.TopicPartition) -> port.Offsets:
-        ranges = await self._ranges([await self.partition_id(partition)])
-        return ranges[0]
+        async def ask() -> port.Offsets:
+            return (await self._ranges([await self.partition_id(partition)]))[0]
+
+        return await self._fresh(ask)
 
     async def offset_at(self, partition: port.TopicPartition, timestamp_ms: int) -> int:
-        request = wire.OffsetAt(partition=await self.partition_id(partition), timestamp_ms=timestamp_ms)
-        return (await self._link.call(request, wire.Found)).offset
+        async def ask() -> int:
+            request = wire.OffsetAt(partition=await self.partition_id(partition), timestamp_ms=timestamp_ms)
+            return (await self._link.call(request, wire.Found)).offset
+
+        return await self._fresh(ask)
 
     async def committed(self, group: str) -> dict[port.TopicPartition, int]:
         reply = await self._link.call(wire.GetCommitted(group=group), wire.Committed)
@@ -81,12 +88,16 @@ class EmbeddedBus:
 
     async def lag(self, group: str, topics: Sequence[str]) -> dict[port.TopicPartition, int]:
         committed = await self.committed(group)
-        partitions = {
-            port.TopicPartition(name, number): identity
-            for name in topics
-            for number, identity in enumerate((await self.topic(name)).partitions)
-        }
-        ranges = await self._ranges(list(partitions.values()))
+        partitions: dict[port.TopicPartition, int] = {}
+
+        async def ask() -> list[port.Offsets]:
+            partitions.clear()
+            for name in topics:
+                for number, identity in enumerate((await self.topic(name)).partitions):
+                    partitions[port.TopicPartition(name, number)] = identity
+            return await self._ranges(list(partitions.values()))
+
+        ranges = await self._fresh(ask)
         return {
             partition: end - min(max(committed.get(partition, start), start), end)
             for partition, (start, end) in zip(partitions, ranges, strict=True)
@@ -133,6 +144,14 @@ class EmbeddedBus:
         if not 0 <= partition.partition < len(topic.partitions):
             raise _no_partition(partition.topic, partition.partition, len(topic.partitions))
         return topic.partitions[partition.partition]
+
+    async def _fresh(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` returns; asked again with fresh ids where a topic was deleted, as it may have been made again."""
+        try:
+            return await ask()
+        except port.UnknownTopicError:
+            await self._refresh()
+            return await ask()
 
     async def _refresh(self) -> None:
         reply = await self._link.call(wire.ListTopics(), wire.Topics)
@@ -181,21 +200,12 @@ class EmbeddedBus:
         now_ms = clocks.now_ms(self._clock)
         places: list[tuple[str, int, int, int]] = []
         for record in records:
+            encoded = batches.encode_record(record, now_ms)
             name = record.topic
             topic = self._topics[name]
-            count = len(topic.partitions)
-            number = record.partition
-            if number is None:
-                if record.key is None:
-                    self._turn += 1
-                    number = self._turn % count
-                else:
-                    number = self._partition_for(record.key, count)
-            elif not 0 <= number < count:
-                raise _no_partition(name, number, count)
-            encoded = batches.encode_record(record, now_ms)
             if len(encoded) > topic.spec.record_bytes_max:
                 raise owner.too_large(topic.spec, len(encoded))
+            number = self._number(record, len(topic.partitions))
             timestamp_ms = now_ms if record.timestamp_ms is None else record.timestamp_ms
             places.append((name, number, *plan.add(topic.partitions[number], encoded, timestamp_ms)))
         bases = await self._link.write(
@@ -206,6 +216,17 @@ class EmbeddedBus:
             offsets=list(offsets.items()) if offsets else None,
         )
         return [port.Position(name, number, bases[batch] + index) for name, number, batch, index in places]
+
+    def _number(self, record: port.NewRecord, count: int) -> int:
+        """The partition, of `count`, that a record goes to."""
+        if record.partition is not None:
+            if not 0 <= record.partition < count:
+                raise _no_partition(record.topic, record.partition, count)
+            return record.partition
+        if record.key is not None:
+            return self._partition_for(record.key, count)
+        self._turn += 1
+        return self._turn % count
 
 
 class _Plan:

@@ -144,7 +144,7 @@ class Coordinator:
 
     def _expire(self, name: str, revoke: group_.Action) -> None:
         group = self._groups.get(name)
-        actions = group.expire(revoke.member, revoke.partitions) if group is not None else []
+        actions = group.expire(revoke) if group is not None else []
         for action in actions:
             self._carry_out(name, action)
         if actions:

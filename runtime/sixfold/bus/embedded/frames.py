@@ -8,6 +8,8 @@ from typing import Any, cast
 import msgspec
 
 _HEADER_BYTES = 4
+_WRITE_BUFFER_BYTES = 2 * 1024 * 1024
+"""Unsent bytes from which a connection counts as slow: two answers to a fetch."""
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -42,6 +44,7 @@ class FrameProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape only
+        self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

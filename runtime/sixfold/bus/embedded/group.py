@@ -32,6 +32,8 @@ class Action(NamedTuple):
     verb: Verb
     member: int
     partitions: tuple[int, ...]
+    serial: int = 0
+    """Of a REVOKE; `expire` is told it, so that an old deadline does not end a later revocation."""
 
 
 class Group:
@@ -40,7 +42,8 @@ class Group:
     def __init__(self) -> None:
         self.members: dict[int, frozenset[str]] = {}
         self._owner: dict[int, int] = {}
-        self._revoking: set[int] = set()
+        self._revoking: dict[int, int] = {}
+        self._serial = 0
 
     def owns(self, member: int, partition: int) -> bool:
         """True until the partition is released, lost or the member left."""
@@ -74,14 +77,14 @@ class Group:
         released = [partition for partition in partitions if self.owns(member, partition)]
         for partition in released:
             del self._owner[partition]
-            self._revoking.discard(partition)
+            self._revoking.pop(partition, None)
         return released
 
-    def expire(self, member: int, partitions: Iterable[int]) -> list[Action]:
-        """The deadline to release `partitions` passed; those still being revoked are taken away."""
-        late = [partition for partition in partitions if partition in self._revoking and self.owns(member, partition)]
-        self.release(member, late)
-        return [Action(Verb.LOSE, member, tuple(late))] if late else []
+    def expire(self, revoke: Action) -> list[Action]:
+        """The deadline of a revocation passed; what is still not released is taken away."""
+        late = [partition for partition in revoke.partitions if self._revoking.get(partition) == revoke.serial]
+        self.release(revoke.member, late)
+        return [Action(Verb.LOSE, revoke.member, tuple(late))] if late else []
 
     def rebalance(
         self, partitions: Mapping[str, Sequence[int]], prefer: Mapping[int, int] | None = None, *, give: bool = True
@@ -100,6 +103,7 @@ class Group:
         if not give:
             return actions
         target = assignment.assign(self.members, partitions, {**(prefer or {}), **self._owner})
+        self._serial += 1
         grants: dict[int, list[int]] = {}
         revokes: dict[int, list[int]] = {}
         for partition, member in target.items():
@@ -108,8 +112,8 @@ class Group:
                 self._owner[partition] = member
                 grants.setdefault(member, []).append(partition)
             elif owner_now != member and partition not in self._revoking:
-                self._revoking.add(partition)
+                self._revoking[partition] = self._serial
                 revokes.setdefault(owner_now, []).append(partition)
-        actions += [Action(Verb.REVOKE, member, tuple(sorted(ids))) for member, ids in revokes.items()]
+        actions += [Action(Verb.REVOKE, member, tuple(sorted(ids)), self._serial) for member, ids in revokes.items()]
         actions += [Action(Verb.GRANT, member, tuple(sorted(ids))) for member, ids in grants.items()]
         return actions

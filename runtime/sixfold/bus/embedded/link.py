@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 import msgspec
-import structlog
 
 from sixfold import clock as clocks
 from sixfold import errors
@@ -23,7 +22,6 @@ from sixfold.bus import port
 from sixfold.bus.embedded import frames, ownership, server, wire
 from sixfold.bus.embedded import settings as settings_
 
-_log = structlog.get_logger(__name__)
 _decoder: msgspec.msgpack.Decoder[wire.Response] = msgspec.msgpack.Decoder(wire.Response)
 R = TypeVar("R")
 
@@ -143,7 +141,6 @@ class Link:
         """Append, store and commit, all or nothing; base offsets of the batches. Sent again until it is answered."""
         request = wire.Write(
             producer=self.producer,
-            sequence=next(self._sequence),
             sent_ms=clocks.now_ms(self.clock),
             batches=batches,
             consumer=consumer,
@@ -157,14 +154,16 @@ class Link:
         """The reply to `request`. Raises what the owner answered, or BusUnavailableError where there is none."""
         if self._closed:
             raise port.BusUnavailableError("the bus is not open; use it inside `async with`")
+        while self._connection is not None and not self._connection.writable.is_set():
+            await self._connection.writable.wait()
         request.id = next(self._ids)
+        if isinstance(request, wire.Write):
+            request.sequence = next(self._sequence)  # in the order of sending: a retry's search stops at earlier ones
         frame = frames.encode(request)
         if len(frame) > self._settings.frame_bytes_max:
             raise port.BusError(
                 f"a call of {len(frame)} bytes; at most {self._settings.frame_bytes_max} are taken at once: split it"
             )
-        while self._connection is not None and not self._connection.writable.is_set():
-            await self._connection.writable.wait()
         future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
         self._pending[request.id] = _Pending(request, future)
         try:
@@ -258,7 +257,6 @@ class Link:
         candidate = server.Server(self._folder, lock, self._settings, self.clock)
         await candidate.start()
         self._server = candidate
-        _log.debug("this process owns the bus", action="bus.owner.started", folder=str(self._folder))
 
     async def _greet(self) -> _Connection:
         loop = asyncio.get_running_loop()

@@ -190,9 +190,10 @@ class Owner:
 
     def _delete_topic(self, request: wire.Call) -> wire.Reply:
         assert isinstance(request, wire.DeleteTopic)
-        self._catalogue.delete(request.name)
+        partitions = self._catalogue.delete(request.name)
         self._housekeeper.topic_deleted()
         self._coordinator.rebalance()
+        self._polls.deleted(partitions)
         return wire.Done(id=request.id)
 
     def _get_offsets(self, request: wire.Call) -> wire.Reply:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from sixfold.bus import port
-from sixfold.bus.embedded import buffer, consumer
+from sixfold.bus.embedded import buffer, catalogue, consumer, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import settings as settings_
 
@@ -42,6 +42,13 @@ class PinnedConsumer(consumer.BaseConsumer):
         self._number = self._link.attach(self)
         self._pump()
         return self
+
+    def pushed(self, message: wire.Push) -> None:
+        super().pushed(message)
+        if isinstance(message, wire.Lost):
+            for one in [self._by_id[identity] for identity in message.partitions if identity in self._by_id]:
+                self._drop(one)
+                self.failed(catalogue.unknown(one.partition.topic))
 
     async def _begin(self, partition: port.TopicPartition) -> int:
         if self._start.at == "timestamp":

@@ -23,6 +23,9 @@ class Polls:
         """Answer `fetch`, now or later; an earlier one of the same consumer is forgotten."""
         key = (session.number, fetch.consumer)
         self._forget(key)
+        gone = [partition for partition, _ in fetch.wants if partition not in self._store.logs]
+        if gone:
+            session.push(wire.Lost(consumer=fetch.consumer, partitions=gone))
         if not self._answer(session, fetch):
             self._waiting[key] = (session, fetch)
             for partition, _ in fetch.wants:
@@ -35,6 +38,16 @@ class Polls:
                 session, fetch = self._waiting[key]
                 if self._answer(session, fetch):
                     self._forget(key)
+
+    def deleted(self, partitions: Iterable[int]) -> None:
+        """Tell those that wait for partitions of a deleted topic."""
+        lost: dict[_Key, list[int]] = {}
+        for partition in partitions:
+            for key in self._by_partition.get(partition, ()):
+                lost.setdefault(key, []).append(partition)
+        for key, gone in lost.items():
+            session, fetch = self._waiting[key]
+            session.push(wire.Lost(consumer=fetch.consumer, partitions=gone))
 
     def drop(self, session: session_.Session, consumer: int | None = None) -> None:
         """Forget a consumer's fetch, or all of a connection."""

@@ -89,7 +89,8 @@ class Write(_Message, tag=5, kw_only=True):
 
     id: int = 0
     producer: int
-    sequence: int
+    sequence: int = 0
+    """Rises with each write of the producer."""
     sent_ms: int
     """When it was first sent; bounds the search for what a retry may have stored."""
     retry: bool = False
