@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sixfold_functions.deploy import document, lifecycle
-from sixfold_functions.deploy.document import Value
+from sixfold import document
+from sixfold.document import Value
+from sixfold_functions.deploy import lifecycle
 
 FILE_NAMES = ("appspec.yaml", "appspec.yml")
 """Looked for, in this order, where the named file does not exist."""

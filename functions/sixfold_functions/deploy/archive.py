@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from sixfold import document
 from sixfold.errors import SixfoldError
-from sixfold_functions.deploy import appspec, document
+from sixfold_functions.deploy import appspec
 
 DOWNLOAD_BYTES_MAX = 1 << 30
 """Of an artifact as it is stored; CodePipeline takes git sources of 1 GB."""

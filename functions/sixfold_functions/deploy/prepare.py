@@ -7,22 +7,22 @@ import re
 import tempfile
 from pathlib import Path
 
-from sixfold import objects
+from sixfold import document, objects
 from sixfold_events.deploy import DeploymentRequested
-from sixfold_functions.deploy import archive, document
+from sixfold_functions.deploy import archive
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9.@_:-]{1,200}")
 
 
 async def problem_of(request: DeploymentRequested, store: objects.Objects) -> str:
     """Why `request` cannot be carried out, empty where it can. What another attempt may mend is raised instead."""
     for what, text in (("application", request.application), ("group", request.group)):
         if not _NAME.fullmatch(text):
-            return f"{what} {text[:120]!r}: expected letters, digits, '.', '_' and '-', at most 100"
+            return f"{what} {text[:120]!r}: expected 1 to 100 letters, digits and any of . @ _ -"
     for what, text in (("deployment id", request.deployment_id), ("revision", request.revision)):
         if not _IDENTIFIER.fullmatch(text):
-            return f"{what} {text[:220]!r}: expected letters, digits, '.', '_', ':' and '-', at most 200"
+            return f"{what} {text[:220]!r}: expected 1 to 200 letters, digits and any of . @ _ : -"
     try:
         if await store.size(request.artifact) > archive.DOWNLOAD_BYTES_MAX:
             return f"artifact {request.artifact} is larger than {archive.DOWNLOAD_BYTES_MAX} bytes"

@@ -21,7 +21,7 @@ from sixfold_functions.deploy.timers import Timers
 
 SEEN_EVERY_S = 15.0
 """The log is told of a living agent no more often than this."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
 _SOURCE = "/gateway/deploy"
 
 
@@ -59,7 +59,7 @@ class _Agents:
         query = request.query_params
         group, after, wait = query.get("group", ""), query.get("after", "-1"), query.get("wait", "0")
         if not _NAME.fullmatch(group):
-            raise Problem(400, f"group is {group[:120]!r}; expected letters, digits, '.', '_' and '-', at most 100")
+            raise Problem(400, f"group is {group[:120]!r}; expected 1 to 100 letters, digits and any of . @ _ -")
         if not re.fullmatch(r"-1|[0-9]{1,18}", after) or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", wait):
             raise Problem(400, "expected after=NUMBER (-1 for the start) and wait=SECONDS")
         await self._note(group, instance)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sixfold_functions.deploy import appspec, document, lifecycle
+from sixfold import document
+from sixfold_functions.deploy import appspec, lifecycle
 
 WHOLE = b"""\
 version: 0.0

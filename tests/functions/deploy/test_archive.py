@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sixfold import document
 from sixfold.errors import SixfoldError, UsageError
-from sixfold_functions.deploy import archive, document, pack
+from sixfold_functions.deploy import archive, pack
 
 SPEC = b"version: 0.0\nos: linux\n"
 
