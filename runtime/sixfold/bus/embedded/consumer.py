@@ -237,6 +237,8 @@ class BaseConsumer:
         return found
 
     def _hold(self, one: buffer.Buffer) -> None:
+        # A fetch on its way that names it asked for an earlier assignment's offset, and its answer will be dropped.
+        self._current -= {one.id}
         self._buffers[one.partition] = self._by_id[one.id] = one
         self._turns.append(one)
 
