@@ -16,6 +16,7 @@ from sixfold import errors
 from sixfold_functions.identity.administration import define_role, register_issuer
 from sixfold_functions.identity.core import Directory, Role, permits, role_arn, session_arn
 from sixfold_functions.identity.directory import FRESH_S, OpenDirectory, open_directory
+from sixfold_functions.identity.private import write_private
 from sixfold_functions.identity.refusal import Refusal
 from sixfold_functions.identity.sessions import (
     ROOT,
@@ -49,6 +50,7 @@ __all__ = [
     "role_arn",
     "secret",
     "session_arn",
+    "write_private",
 ]
 
 ANSWER_CHARS_MAX = 65_536
