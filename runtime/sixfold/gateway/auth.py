@@ -98,8 +98,8 @@ def _who(principal: Principal | None) -> str:
 
 
 def _too_large(limit: int) -> Problem:
-    # The rest of the body is not read, so the connection cannot serve another request.
-    return Problem(413, f"the request's body takes more than {limit:,} bytes", headers={"Connection": "close"})
+    # The server reads on and throws away, so that the client gets to see this answer instead of a reset connection.
+    return Problem(413, f"the request's body takes more than {limit:,} bytes")
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
