@@ -57,12 +57,11 @@ def show_(
                 return _found(history, execution, commit)
             if as_json:
                 return await _ended(history, execution, commit)
-            with Live(console=common.console, auto_refresh=False) as live:
+            with Live(console=common.console, auto_refresh=False, transient=True) as live:
                 return await _ended(history, execution, commit, live)
 
     found = common.run(read())
-    if as_json or not follow:
-        common.show(found, as_json=as_json, render=lambda: show.execution(found))
+    common.show(found, as_json=as_json, render=lambda: show.execution(found))
     if follow and found.status != "Succeeded":
         raise typer.Exit(1)
 
@@ -76,8 +75,6 @@ async def _ended(history: History, execution: str, commit: str | None, live: Liv
             live.update(show.execution(found), refresh=True)
         await history.changes()
         found = _find(history, execution, commit)
-    if live is not None:
-        live.update(show.execution(found), refresh=True)
     return found
 
 

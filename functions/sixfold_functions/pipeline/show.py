@@ -19,12 +19,15 @@ LOG_LINES = 20
 
 def table(executions: Sequence[ExecutionView]) -> Table:
     """One line for each execution, newest first."""
-    drawn = Table("execution", "branch", "commit", "status", "when", "why")
+    drawn = Table()
+    for name in ("execution", "branch", "commit", "status", "when"):
+        drawn.add_column(name, no_wrap=True)
+    drawn.add_column("why", overflow="fold", min_width=12)
     for each in reversed(executions):
         drawn.add_row(
             each.execution,
             escape(each.ref.removeprefix("refs/heads/")),
-            each.commit[:12],
+            each.commit[:8],
             _coloured(each.status or "Triggered"),
             _when(each.triggered_at_ms),
             escape(each.reason.partition("\n")[0][:80]),
@@ -66,4 +69,4 @@ def _coloured(status: str) -> str:
 
 
 def _when(at_ms: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC):%m-%d %H:%M:%S}"
