@@ -58,9 +58,14 @@ class Handling:
         self._idle: list[asyncio.Future[None]] = []
         self._waits = Waits(process.clock, self._release)
         self._quiet = asyncio.Event()
+        self._stopping = asyncio.Event()
 
-    def start(self) -> list[asyncio.Task[Any]]:
-        """Start the runners and their watcher; a task that ends has failed."""
+    def start(self, stopping: asyncio.Event) -> list[asyncio.Task[Any]]:
+        """Start the runners, which begin no new record once `stopping` is set, and their watcher.
+
+        A task that ends has failed.
+        """
+        self._stopping = stopping
         for number, runner in enumerate(self._runners):
             runner.task = asyncio.create_task(self._run(runner), name=f"{self._function.name} runner {number}")
         watch = asyncio.create_task(self._watch(), name=f"{self._function.name} watch")
@@ -91,9 +96,18 @@ class Handling:
         return self._waits.due_s()
 
     def give_up(self, partition: Partition) -> None:
-        """Begin nothing more of `partition`."""
+        """Begin nothing more of `partition` but what closes its gap."""
         partition.accepting = False
+        for lane in self._waits.lanes():
+            self._strand(lane)
         self._waits.skip_refused()
+
+    def _strand(self, lane: lanes.Lane) -> None:
+        """`lane` waits for a retry: partitions that are being given up cannot wait with it."""
+        for _, partition in lane.items:
+            if not partition.accepting:
+                partition.leave_gap()
+                self._quiet.set()
 
     def forget(self, partition: Partition) -> None:
         """`partition` is gone; nothing more of it may be settled."""
@@ -109,10 +123,10 @@ class Handling:
         return len(late)
 
     async def until_quiet(self, partitions: Collection[Partition], within_s: float) -> bool:
-        """Whether no handler runs for `partitions` any more, within the time."""
+        """Whether all that was begun of `partitions` is done, within the time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        while any(partition.running for partition in partitions):
+        while any(partition.running or partition.gap for partition in partitions):
             self._quiet.clear()
             try:
                 await asyncio.wait_for(self._quiet.wait(), deadline - loop.time())
@@ -165,14 +179,16 @@ class Handling:
     async def _slice(self, runner: calling.Runner, lane: lanes.Lane) -> None:
         """Handle records of `lane` until it is empty, one of them waits, or it is another lane's turn."""
         monotonic, items = self._process.clock.monotonic, lane.items
-        begun = now = monotonic()
-        left = self._limits.slice_records
-        while items and left and now - begun < self._limits.slice_s:
+        now = monotonic()
+        until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopping.is_set
+        while items and left and now < until:
             item = record, partition = items.popleft()
             attempt, lane.attempt = lane.attempt, 1
-            if not partition.accepting:
+            if (not partition.accepting or stopped()) and not partition.closes_gap(record, attempt):
+                self._quiet.set()
                 continue
             left -= 1
+            partition.highest = max(partition.highest, record.offset)
             ctx = context.Context(self._function, record, self._process, partition.tables, attempt)
             outputs: Sequence[port.NewRecord] = ()
             error: BaseException | None = None
@@ -204,6 +220,7 @@ class Handling:
             elif (waiting := self._failed(item, attempt, error, now)) is not None:
                 postponed = self._lanes.postpone(lane, item, waiting.attempt)
                 self._waits.add(postponed, waiting.at_s)
+                self._strand(postponed)
                 if postponed is lane:
                     return
 

@@ -21,6 +21,7 @@ class Partition:
         "accepting",
         "backlog_bytes",
         "backlog_records",
+        "highest",
         "next_offset",
         "outputs",
         "owned",
@@ -43,6 +44,8 @@ class Partition:
         self.paused = False
         self.watermark = Watermark()
         self.next_offset = 0
+        self.highest = -1
+        """Offset of the furthest record that a handler was called for."""
         self.running = 0
         self.backlog_records = 0
         """Fetched and not done yet."""
@@ -75,6 +78,22 @@ class Partition:
         self.backlog_bytes -= size_of(record)
         if self.watermark.finish(record.offset):
             self.unsettled_offset = self.watermark.position
+
+    @property
+    def gap(self) -> bool:
+        """Whether a record is undone below one that was handled: letting go now would have the latter done again."""
+        lowest = self.watermark.lowest
+        return lowest is not None and lowest <= self.highest
+
+    def closes_gap(self, record: port.Record, attempt: int) -> bool:
+        """Whether a partition that is being given up should still handle `record`: to close its gap, and in time."""
+        if attempt > 1:
+            self.leave_gap()
+        return record.offset <= self.highest
+
+    def leave_gap(self) -> None:
+        """A record of the gap waits for its retry, so the gap cannot be closed before the partition goes."""
+        self.highest = -1
 
     @property
     def dirty(self) -> bool:

@@ -41,6 +41,10 @@ class Waits:
                 del self._waits[lane]
                 self._release(lane)
 
+    def lanes(self) -> list[Lane]:
+        """The lanes that wait."""
+        return list(self._waits)
+
     def tasks(self) -> list[asyncio.Task[None]]:
         """The tasks that wait, to be cancelled at the end."""
         return [task for _, task in self._waits.values()]

@@ -33,6 +33,11 @@ class Watermark:
         """Records begun that `position` has not passed; a crash now would deliver them again."""
         return len(self._begun)
 
+    @property
+    def lowest(self) -> int | None:
+        """The first offset that is begun and not finished; None where there is none."""
+        return self._begun[0] if self._begun else None
+
     def begin(self, offsets: Iterable[int]) -> None:
         """These are being worked on now; they rise, and are above all that were begun before."""
         self._begun.extend(offsets)

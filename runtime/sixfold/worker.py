@@ -89,7 +89,7 @@ class Worker:
             async with self._consumer:
                 fetching = asyncio.create_task(self._fetcher.run(), name=f"{self.function.name} fetch")
                 settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
-                tasks += [fetching, settling, *self._handling.start()]
+                tasks += [fetching, settling, *self._handling.start(stopping)]
                 try:
                     await _until(stopping, tasks)
                 finally:
