@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -16,12 +17,19 @@ from sixfold_functions.volume.core import layout, recovery, sequencer
 T = TypeVar("T")
 
 
+class Carrier(Protocol):
+    """Takes parcels to copies: `sender.Sender`, or a simulator's bus."""
+
+    def send(self, parcel: sender.Parcel, copies: Iterable[str]) -> None:
+        """Send `parcel` to the partitions of `copies`; returns at once."""
+
+
 class RedoOutlet:
     """Makes redo events of the writer's state and sends them."""
 
     def __init__(
         self,
-        outlet: sender.Sender,
+        carrier: Carrier,
         writer_recovery: recovery.Recovery,
         writer_sequencer: sequencer.Sequencer[T],
         *,
@@ -29,7 +37,7 @@ class RedoOutlet:
         source: str,
         clock: clocks.Clock,
     ) -> None:
-        self._sender = outlet
+        self._carrier = carrier
         self._recovery = writer_recovery
         self._sequencer = writer_sequencer
         self._volume = volume
@@ -41,7 +49,7 @@ class RedoOutlet:
         record = publisher.record_of(event, source=self._source, clock=self._clock)
         assert record.value is not None
         parcel = sender.Parcel(record.value, record.headers)
-        self._sender.send(parcel, layout.COPIES if copy is None else (copy,))
+        self._carrier.send(parcel, layout.COPIES if copy is None else (copy,))
 
     def batch(self, batch: sequencer.Batch) -> VolumeRedoBatch:
         """`batch` of this epoch."""

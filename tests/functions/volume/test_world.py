@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.functions.volume.world import World, Writer, settle
 
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.quorum import Quorum
-from tests.functions.volume.world import World, Writer, settle
-
 
 WEIGHTS = {
     "append": 8,

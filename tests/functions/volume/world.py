@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from tests.functions.volume.lossy import LossyDisk
 
 from sixfold.bus import port
 from sixfold_events import volume as events
@@ -23,7 +24,6 @@ from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.core.tracker import QuorumTracker
 from sixfold_functions.volume.redo import RedoOutlet
 from sixfold_functions.volume.sender import Parcel
-from tests.functions.volume.lossy import LossyDisk
 
 REGISTRY = Registry(
     value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event) and value != Event

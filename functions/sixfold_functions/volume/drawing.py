@@ -1,0 +1,74 @@
+"""Drawing a volume for people: six copies side by side in their zones, and the durable line."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sixfold_functions.volume.client import ReadResult
+from sixfold_functions.volume.core import layout, quorum
+from sixfold_functions.volume.status import CopyState, VolumeState
+
+BAR_ROWS = 6
+ZONE_COLUMNS = 26
+"""Three zones side by side fit into a terminal of 80 columns."""
+_COLOURS = {"up": "green", "catching up": "yellow", "older epoch": "yellow", "down": "red"}
+
+
+def volume(state: VolumeState) -> RenderableType:
+    """The volume as a picture: each bar is a copy with its LSN and how far it is behind, `━` the durable line."""
+    highest = max([state.durable_lsn, 1, *(copy.complete_lsn for copy in state.copies)])
+    zones = Table.grid(padding=(0, 1))
+    zones.add_row(*(_zone(zone, state, highest) for zone in layout.ZONES))
+    verdict = (
+        Text("writes and reads", style="green")
+        if state.writable
+        else Text(
+            f"no writes: {state.answering} of {len(layout.COPIES)} copies answer, "
+            f"a write needs {quorum.FOUR_OF_SIX.write}; sixfold volume start all",
+            style="red",
+        )
+    )
+    line = Text.assemble(
+        ("━━ ", "bold cyan"), f"durable to LSN {state.durable_lsn}", f", epoch {state.epoch}: ", verdict
+    )
+    return Group(Text(f"volume {state.volume}", style="bold"), zones, line)
+
+
+def _zone(zone: str, state: VolumeState, highest: int) -> RenderableType:
+    copies = Table.grid(padding=(0, 1))
+    copies.add_row(*(_copy(copy, state.durable_lsn, highest) for copy in state.copies if copy.zone == zone))
+    return Panel(copies, title=f"zone {zone}", border_style="dim", padding=0, width=ZONE_COLUMNS)
+
+
+def _copy(copy: CopyState, durable_lsn: int, highest: int) -> RenderableType:
+    colour = _COLOURS.get(copy.state, "white")
+    filled = 0 if not copy.complete_lsn else max(1, round(copy.complete_lsn / highest * BAR_ROWS))
+    durable = 0 if not durable_lsn else max(1, round(durable_lsn / highest * BAR_ROWS))
+    rows: list[Text] = [Text(copy.copy, style="bold")]
+    for row in range(BAR_ROWS, 0, -1):
+        block = "████" if row <= filled else "░░░░"
+        edge = Text("━━", style="bold cyan") if row == durable else Text("  ")
+        rows.append(Text.assemble(edge, (block, colour if row <= filled else "dim"), edge))
+    rows.append(Text(copy.state, style=colour))
+    rows.append(Text(f"{copy.complete_lsn}"))
+    rows.append(Text(f"-{copy.lag}" if copy.lag else "", style="yellow"))
+    return Group(*rows)
+
+
+def records(found: ReadResult) -> RenderableType:
+    """Records with their LSNs; bytes that are no text in Python's notation."""
+    if not found.payloads:
+        return Text(f"nothing is durable from LSN {found.first_lsn} on")
+    table = Table(title=f"from copy {found.copy}", title_justify="left", box=None)
+    table.add_column("LSN", no_wrap=True)
+    table.add_column("Record", overflow="fold")
+    for index, payload in enumerate(found.payloads):
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            text = repr(payload)
+        table.add_row(str(found.first_lsn + index), Text(text))
+    return table
