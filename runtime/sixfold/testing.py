@@ -100,7 +100,7 @@ class Harness:
             **{cls.__event__.topic: port.TopicSpec(name=cls.__event__.topic) for cls in classes},
             **{spec.name: spec for spec in topics},
         }
-        self.bus = buses.open_bus("embedded:", data_dir=self.data_dir)
+        self.bus = buses.open_bus("embedded:", data_dir=self.data_dir, clock=self.clock)
         self.process = Process(
             name="harness", data_dir=self.data_dir, registry=Registry(classes), clock=self.clock, bus=self.bus
         )

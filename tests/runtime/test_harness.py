@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.waiting import eventually
 
 from sixfold import Context, Event, PermanentError, Retry, TemporaryError, function
+from sixfold.bus import TopicSpec
 from sixfold.context import UndeclaredEmitError
 from sixfold.testing import Harness
 
@@ -111,3 +113,19 @@ async def test_a_permanent_error_parks_at_once_and_the_next_record_goes_on() -> 
         assert letter.attempts == 1
         assert letter.error_type == "sixfold.errors.PermanentError"
         assert "raise PermanentError" in letter.error_stack
+
+
+async def test_retention_follows_the_harness_clock() -> None:
+    """Records are stamped and aged by one clock: a test set in 2014 keeps its records, and may outlive them."""
+    spec = TopicSpec(name="harness.asked", retention_ms=60_000)
+    async with Harness(answer, topics=[spec]) as harness:
+        await harness.publish(Asked(who="a"))
+        await harness.until_idle()
+        assert len(await harness.records("harness.asked")) == 1
+        await harness.advance(3600)
+
+        async def gone() -> bool:
+            return not await harness.records("harness.asked")
+
+        await eventually(gone, "the record is dropped an hour later")
+        assert len(await harness.emitted(Answered)) == 1

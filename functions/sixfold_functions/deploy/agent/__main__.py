@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from sixfold.errors import SixfoldError
 from sixfold_functions.deploy.agent import agent
 from sixfold_functions.deploy.agent.settings import Settings
@@ -32,7 +34,7 @@ def main() -> int:
         gateway=given.gateway,
     )
     try:
-        asyncio.run(_run(settings))
+        uvloop.run(_run(settings))
     except SixfoldError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

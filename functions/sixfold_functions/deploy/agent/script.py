@@ -11,6 +11,7 @@ import contextlib
 import os
 import pwd
 import signal
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -81,12 +82,12 @@ async def run(
     uid, gid, groups = _identity(name, user)
     pumps = {"stdout": _Pump(log, "stdout"), "stderr": _Pump(log, "stderr")}
     try:
-        process = await asyncio.create_subprocess_exec(
-            *_WAIT_FOR_GO,
-            path,
+        # Not asyncio's: uvloop's processes know neither groups nor users.
+        process = subprocess.Popen(  # noqa: ASYNC220 (a fork, not a wait)
+            [*_WAIT_FOR_GO, path],
             cwd=folder,
             env=dict(environment),
-            stdin=asyncio.subprocess.PIPE,
+            stdin=subprocess.PIPE,
             stdout=pumps["stdout"].write_end,
             stderr=pumps["stderr"].write_end,
             process_group=0,
@@ -98,18 +99,17 @@ async def run(
         for pump in pumps.values():
             pump.close()
         raise ScriptError(f"script {name} cannot be started: {error}") from error
+    ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
     try:
         started(process.pid)
-        assert process.stdin is not None
-        process.stdin.write(b"go\n")
-        process.stdin.close()
+        _go(process)
         for pump in pumps.values():
             pump.start()
         async with asyncio.timeout(timeout_s):
-            await asyncio.gather(process.wait(), *(pump.ended.wait() for pump in pumps.values()))
+            await asyncio.gather(asyncio.shield(ended), *(pump.ended.wait() for pump in pumps.values()))
     except TimeoutError:
-        left_open = process.returncode is not None
-        await _end(process)
+        left_open = ended.done()
+        await _end(process.pid, ended)
         if left_open:
             raise ScriptError(
                 f"script {name} ended, but something that it started holds its output open after {timeout_s:g} s; "
@@ -117,9 +117,11 @@ async def run(
             ) from None
         raise ScriptError(f"script {name} ran longer than {timeout_s:g} s and was stopped") from None
     except (asyncio.CancelledError, OSError):
-        await _end(process)
+        await _end(process.pid, ended)
         raise
     finally:
+        if process.stdin is not None:
+            process.stdin.close()
         for pump in pumps.values():
             pump.close()
     if process.returncode:
@@ -150,15 +152,22 @@ def _identity(name: str, user: str | None) -> tuple[int | None, int | None, list
     return entry.pw_uid, entry.pw_gid, os.getgrouplist(user, entry.pw_gid)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+def _go(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+
+
+async def _end(pid: int, ended: asyncio.Future[int]) -> None:
     """TERM to the whole group, KILL after KILL_AFTER_S to whoever is left of it."""
-    if not _signal(process.pid, signal.SIGTERM):
+    if not _signal(pid, signal.SIGTERM):
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(KILL_AFTER_S):
-            await process.wait()
-    _signal(process.pid, signal.SIGKILL)
-    await process.wait()
+            await asyncio.shield(ended)
+    _signal(pid, signal.SIGKILL)
+    await ended
 
 
 def _signal(group: int, number: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +15,13 @@ from aiokafka import errors as kafka
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import murmur2, port
-from sixfold.bus.kafka import failures, specs, topics
+from sixfold.bus.kafka import failures, overdue, specs, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 BATCHED_RECORDS_MIN = 8
 """From so many records for one partition on, a publish builds its own batches: no future for each record."""
-CHECK_S = 2.0
-"""A publish that waits for so long looks whether its topics still exist: aiokafka would try for ever."""
+KEYS_CACHED = 65_536
+"""Hashes of keys that are remembered: murmur2 in Python takes as long as all the rest of a small publish."""
 STOP_S = 5.0
 """How long a producer may take to flush when it is closed."""
 REQUEST_BYTES_MAX = 100_000_000
@@ -67,6 +69,15 @@ async def stop_producer(producer: Any, timeout_s: float = STOP_S) -> None:
         await producer._sender.close()
 
 
+async def send(producer: Any, record: port.NewRecord, partition: int, now_ms: int) -> asyncio.Future[Any]:
+    """Put one record into the batch that everybody fills; the future is done when it is stored."""
+    stamp = now_ms if record.timestamp_ms is None else record.timestamp_ms
+    future: asyncio.Future[Any] = await producer.send(
+        record.topic, record.value, record.key, partition, stamp, list(record.headers)
+    )
+    return future
+
+
 async def append(
     producer: Any, records: Sequence[tuple[port.NewRecord, int]], now_ms: int, *, whole: bool = False
 ) -> list[port.Position]:
@@ -101,14 +112,14 @@ async def _append_each(
     now_ms: int,
 ) -> None:
     """Through the batch that everybody fills: best for single records from many tasks."""
-    sent = []
-    for index, record in records:
-        stamp = now_ms if record.timestamp_ms is None else record.timestamp_ms
-        sent.append(
-            (index, await producer.send(topic, record.value, record.key, partition, stamp, list(record.headers)))
-        )
-    for index, future in sent:
-        positions[index] = port.Position(topic, partition, (await future).offset)
+    sent = [(index, await send(producer, record, partition, now_ms)) for index, record in records]
+    try:
+        for index, future in sent:
+            positions[index] = port.Position(topic, partition, (await future).offset)
+    except BaseException:
+        for _, future in sent:
+            future.add_done_callback(_looked_at)
+        raise
 
 
 async def _append_batches(
@@ -139,6 +150,12 @@ async def _append_batches(
         start = end
 
 
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    """Another record of the same call has failed already; asyncio need not warn of this one."""
+    if not future.cancelled():
+        future.exception()
+
+
 class Publisher:
     """`Bus.publish` on Kafka."""
 
@@ -152,11 +169,14 @@ class Publisher:
         self._producers: dict[int, Any] = {}
         self._starting = asyncio.Lock()
         self._turns: dict[str, int] = {}
+        self._overdue = overdue.Overdue(clock, self._check)
+        self._partition_for = functools.lru_cache(KEYS_CACHED)(murmur2.partition_for)
 
     async def close(self) -> None:
         """Flush and close."""
         producers, self._producers = list(self._producers.values()), {}
         await asyncio.gather(*(stop_producer(producer) for producer in producers))
+        await self._overdue.close()
 
     async def place(self, records: Sequence[port.NewRecord]) -> list[tuple[port.NewRecord, int]]:
         """Each record with its partition; raises for a record that cannot be stored, before any is."""
@@ -182,8 +202,8 @@ class Publisher:
                 )
             return record.partition
         if record.key is not None:
-            return murmur2.partition_for(record.key, partitions)
-        turn = self._turns.get(record.topic, 0)
+            return self._partition_for(record.key, partitions)
+        turn = self._turns.get(record.topic, os.getpid())  # processes begin with different partitions
         self._turns[record.topic] = turn + 1
         return turn % partitions
 
@@ -223,9 +243,13 @@ class Publisher:
 
     async def _producer(self, batch_bytes: int) -> Any:
         producer = self._producers.get(batch_bytes)
-        if producer is not None:
+        if producer is not None and not producer._sender.sender_task.done():
             return producer
         async with self._starting:
+            broken = self._producers.get(batch_bytes)
+            if broken is not None and broken._sender.sender_task.done():  # by an error that aiokafka cannot get over
+                del self._producers[batch_bytes]
+                await stop_producer(broken)
             if batch_bytes not in self._producers:
                 producer = new_producer(self._bootstrap, self._settings, batch_bytes=batch_bytes)
                 try:
@@ -241,25 +265,43 @@ class Publisher:
     async def _deliver(
         self, producer: Any, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int, *, whole: bool = False
     ) -> list[port.Position]:
-        names = {record.topic for record, _ in placed}
-        storing = asyncio.ensure_future(append(producer, placed, now_ms, whole=whole))
-        deadline = self._clock.monotonic() + self._settings.publish_timeout_s
-        try:
-            with failures.translated(self._bootstrap, f"publishing to {', '.join(sorted(names))}"):
-                while True:
-                    done, _ = await asyncio.wait({storing}, timeout=CHECK_S)
-                    if done:
-                        return storing.result()
-                    await self._still_there(names)
-                    if self._clock.monotonic() >= deadline:
-                        raise TimeoutError(f"no answer in {self._settings.publish_timeout_s:g} s; it may be stored yet")
-        except port.BusUnavailableError:
-            await self._still_there(names)
-            raise
-        finally:
-            storing.cancel()
+        doing = f"publishing to {placed[0][0].topic}"
+        with failures.translated(self._bootstrap, doing):
+            if len(placed) < BATCHED_RECORDS_MIN and not whole:
+                return await self._deliver_few(producer, placed, now_ms)
+            storing = asyncio.ensure_future(append(producer, placed, now_ms, whole=whole))
+            names = {record.topic for record, _ in placed}
+            waited_s = 0.0
+            try:
+                while not (await asyncio.wait({storing}, timeout=overdue.CHECK_S))[0]:
+                    waited_s += overdue.CHECK_S
+                    for name in names:
+                        await self._check(name, waited_s)
+                return storing.result()
+            finally:
+                storing.cancel()
 
-    async def _still_there(self, names: set[str]) -> None:
-        for name in names:
-            self._admin.forget(name)
-            await self._admin.find(name)
+    async def _deliver_few(
+        self, producer: Any, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int
+    ) -> list[port.Position]:
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            for record, partition in placed:
+                futures.append(await send(producer, record, partition, now_ms))
+            return [
+                port.Position(record.topic, partition, (await self._overdue.wait(future, record.topic)).offset)
+                for (record, partition), future in zip(placed, futures, strict=True)
+            ]
+        except BaseException:
+            for future in futures:
+                future.add_done_callback(_looked_at)
+            raise
+
+    async def _check(self, topic: str, waited_s: float) -> None:
+        """Raise when a delivery to `topic` that has waited for so long can be given up."""
+        self._admin.forget(topic)
+        await self._admin.find(topic)
+        if waited_s >= self._settings.publish_timeout_s:
+            raise failures.unavailable(
+                self._bootstrap, f"publishing to {topic}", f"nothing for {waited_s:.0f} s; it may be stored yet"
+            )

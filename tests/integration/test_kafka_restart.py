@@ -1,0 +1,84 @@
+"""A broker that dies and comes back under a running producer and a running consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import missing
+from tests.support import brokers, buses, naming, waiting
+from tests.support.records import make
+
+from sixfold.bus import port
+
+
+@pytest.fixture
+def own_broker() -> Iterator[tuple[str, Path]]:
+    """A local broker that nobody else uses."""
+    absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if absent:
+        missing(f"{' and '.join(absent)} is missing, so no broker of its own can be started for this test")
+    with brokers.local_folder() as found:
+        yield found
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_the_consumer_goes_on(
+    own_broker: tuple[str, Path], tmp_path: Path
+) -> None:
+    """Every record whose publish returned is stored once and delivered; nobody restarts anything.
+
+    While the broker is away the member's session may expire: then a settle is fenced, and what it would have committed
+    is delivered again.
+    """
+    bootstrap, folder = own_broker
+    names = naming.Names()
+    acknowledged: list[port.Position] = []
+    seen: dict[port.Position, bytes | None] = {}
+    stop = asyncio.Event()
+
+    async def publish(bus: port.Bus, topic: str, partition: int) -> None:
+        number = 0
+        while not stop.is_set():
+            record = port.NewRecord(topic, b"%06d" % number, partition=partition)
+            acknowledged.extend(await bus.publish([record]))
+            number += 1
+
+    async def consume(consumer: port.Consumer) -> None:
+        while not stop.is_set() or len(seen) < len(acknowledged):
+            found = await consumer.fetch(wait_s=0.2)
+            for partition, records in found.items():
+                seen.update((port.Position(*partition, record.offset), record.value) for record in records)
+            if found:
+                with contextlib.suppress(port.FencedError):
+                    await consumer.settle(offsets={p: records[-1].offset + 1 for p, records in found.items()})
+
+    async def grown(by: int) -> None:
+        goal = len(acknowledged) + by
+        await waiting.eventually(lambda: len(acknowledged) >= goal, f"{by} more are published", 60)
+        await waiting.eventually(lambda: len(seen) >= goal, f"{by} more are consumed", 60)
+
+    async with buses.open_bus(buses.Place(f"kafka://{bootstrap}", tmp_path)) as bus:
+        topic = await make(bus, names("t"), 2)
+        async with bus.subscribe(names("g"), [topic]) as consumer:
+            work = [asyncio.create_task(publish(bus, topic, partition)) for partition in range(2)]
+            reading = asyncio.create_task(consume(consumer))
+            await grown(by=50)
+            for _ in range(2):
+                await asyncio.to_thread(brokers.kill_local, folder)
+                await asyncio.to_thread(brokers.start_local, folder)
+                await grown(by=50)
+            stop.set()
+            await asyncio.gather(*work)
+            await asyncio.wait_for(reading, 60)
+        ends = [(await bus.offsets(port.TopicPartition(topic, partition))).end for partition in range(2)]
+        assert sum(ends) == len(acknowledged)  # an idempotent producer's retries store nothing twice
+        every = {port.Position(topic, p, offset): b"%06d" % offset for p in range(2) for offset in range(ends[p])}
+        assert seen == every
+        assert set(acknowledged) == set(every)
