@@ -90,20 +90,20 @@ async def test_a_member_that_leaves_hands_its_partitions_over_at_once(bus: port.
 async def test_members_beyond_the_partitions_wait_and_step_in(bus: port.Bus, names: naming.Names) -> None:
     """A third member of two partitions idles, and takes over when one leaves."""
     topic = await make(bus, names("t"), 2)
-    async with bus.subscribe(names("g"), [topic]) as one, bus.subscribe(names("g"), [topic]) as two:
-        await shared([one, two], topic, 2)
-        async with bus.subscribe(names("g"), [topic]) as three:
-            trio = [one, two, three]
-            await waiting.eventually(
-                lambda: sorted(len(consumer.assignment()) for consumer in trio) == [0, 1, 1], "one of three idles"
-            )
-            idle = next(consumer for consumer in trio if not consumer.assignment())
-            assert await idle.fetch(wait_s=0.2) == {}
-            busy = one if idle is not one else two
-            await busy.__aexit__(None, None, None)
-            await waiting.assigned(idle, 1)
-            await busy.__aenter__()  # the block closes it again
-            await shared([consumer for consumer in trio if consumer.assignment()], topic, 2)
+    members = [bus.subscribe(names("g"), [topic]) for _ in range(3)]
+    for member in members:
+        await member.__aenter__()
+    await waiting.eventually(
+        lambda: sorted(len(member.assignment()) for member in members) == [0, 1, 1], "one of three idles"
+    )
+    members.sort(key=lambda member: len(member.assignment()))
+    idle, busy, other = members
+    assert await idle.fetch(wait_s=0.2) == {}
+    await busy.__aexit__(None, None, None)
+    await shared([idle, other], topic, 2)
+    await other.__aexit__(None, None, None)
+    await waiting.assigned(idle, 2)
+    await idle.__aexit__(None, None, None)
 
 
 async def test_after_a_rebalance_a_partition_goes_on_at_its_committed_offset(
