@@ -16,6 +16,8 @@ from sixfold_functions.identity.sts import Sts
 def routes(gateway: Gateway) -> Sequence[Route]:
     """The routes; `POST /` decides for each operation who may call it."""
     sts = Sts(gateway.process)
+    # The first start makes the root key and says where it lies; a sealed one is opened, or found to stay closed, now.
+    gateway.on_start.append(sts.open)
 
     async def operator_session(request: Request) -> Response:
         try:

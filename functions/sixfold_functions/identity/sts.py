@@ -37,6 +37,10 @@ class Sts:
         self._entropy = entropy
         self._publisher = Publisher(process.require_bus(), source="/identity/sts", clock=process.clock)
 
+    async def open(self) -> None:
+        """Open what every call needs. A root key that stays closed is in the log; its calls are refused."""
+        await self._process.resources.get(kms.open_vault)
+
     def operations(self) -> list[aws.Operation]:
         """The rows of the AWS table."""
         return [aws.Operation("query", API_VERSION, ACTION, self.assume_role, proves_itself=True)]

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.table import Table
 
 from sixfold import errors
 from sixfold.cli import common
@@ -83,21 +82,25 @@ def verify(
         "heads": {chain: f"{chain}:{end.seq}:{end.hash}" for chain, end in sorted(report.heads.items())},
         "problems": [{"chain": each.chain, "seq": each.seq, "message": each.message} for each in report.problems],
     }
-    common.show(found, as_json=as_json, render=lambda: _table(report))
+    if as_json:
+        common.line(found)
+    else:
+        common.console.print(_lines(report), markup=False, highlight=False, soft_wrap=True)
     if report.problems:
         raise typer.Exit(1)
 
 
-def _table(report: audit.Report) -> Table:
-    if report.problems:
-        drawn = Table("chain", "link", "problem", title=f"{len(report.problems)} problems in {report.links} links")
-        for each in report.problems:
-            drawn.add_row(each.chain, str(each.seq), each.message)
-        return drawn
-    drawn = Table("chain", "links", "head: note it, and verify with --head CHAIN:SEQ:HASH later")
-    for chain, end in sorted(report.heads.items()):
-        drawn.add_row(chain, str(end.seq), f"{chain}:{end.seq}:{end.hash}")
-    return drawn
+def _lines(report: audit.Report) -> str:
+    """Lines, not columns: a hash must not be cut off."""
+    lines = [f"{each.chain}, link {each.seq}: {each.message}" for each in report.problems]
+    if lines:
+        lines.insert(0, f"{len(report.problems)} problems in {report.links} links:")
+    else:
+        lines.append(
+            f"{report.links} links in {len(report.heads)} chains are whole. Note the heads; later, verify with:"
+        )
+        lines += [f"  --head {chain}:{end.seq}:{end.hash}" for chain, end in sorted(report.heads.items())]
+    return "\n".join(lines)
 
 
 def _head(text: str) -> tuple[str, audit.Head]:

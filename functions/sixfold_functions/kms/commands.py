@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +41,7 @@ def init(
         Path | None, typer.Option(help="File (0600) with the passphrase; asked for where none is named.")
     ] = None,
     key_file: Annotated[bool, typer.Option("--key-file", help="No passphrase: the file itself is the key.")] = False,
+    as_json: common.JsonOption = False,
 ) -> None:
     """Make the root key, sealed by a passphrase. Without this, the first start makes an unsealed one."""
 
@@ -54,9 +54,12 @@ def init(
         return root.create(data_dir, passphrase=typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True))
 
     path = common.run(run())
-    common.console.print(f"The root key is in {path}; back it up. Nothing can be opened without it.")
-    if not key_file:
-        common.console.print(f"Starts need {root.PASSPHRASE_FILE}=FILE, a 0600 file with the passphrase.")
+    needs = "" if key_file else f" Starts need {root.PASSPHRASE_FILE}=FILE, a 0600 file with the passphrase."
+    common.show(
+        {"path": str(path), "seal": "none" if key_file else "passphrase"},
+        as_json=as_json,
+        render=lambda: f"The root key is in {path}; back it up, nothing can be opened without it.{needs}",
+    )
 
 
 @app.command()
@@ -163,6 +166,7 @@ def decrypt(
     key: Annotated[str, typer.Option("--key", help="The key that it must be of.")] = "",
     out: OutOption = None,
     show: ShowOption = False,
+    as_json: common.JsonOption = False,
 ) -> None:
     """Open a ciphertext blob. The plaintext goes where --out or --show says, else the call only says that it can."""
 
@@ -174,10 +178,10 @@ def decrypt(
         return plaintext
 
     plaintext = common.run(run())
+    data: dict[str, Any] = {"bytes": len(plaintext)}
     if show:
-        sys.stdout.write(base64.b64encode(plaintext).decode() + "\n")
-    elif not out:
-        common.console.print(f"It opens: {len(plaintext)} bytes.")
+        data["plaintext"] = base64.b64encode(plaintext).decode()
+    common.show(data, as_json=as_json, render=lambda: f"It opens: {', '.join(f'{k} {v}' for k, v in data.items())}.")
 
 
 @asynccontextmanager
