@@ -92,6 +92,10 @@ class Worker:
                 tasks += [fetching, settling, *self._handling.start(stopping)]
                 try:
                     await _until(stopping, tasks)
+                except BaseException:
+                    for partition in self._fetcher.partitions.values():
+                        partition.leave_gap()  # a runner may be gone that would have closed it
+                    raise
                 finally:
                     await _cancel([fetching])
                     if not settling.done():
