@@ -130,16 +130,18 @@ def setup(
     url = credential.gateway_url(data_dir)
     if url is None:
         common.fail(errors.UsageError(f"no gateway was started on {data_dir}; start it with `sixfold up`"))
-    pairs = {f"credential.{url}.helper": credential.helper(data_dir)}
+    key = f"credential.{url}.helper"
+    # The empty value first: no helper of the user's own (a keyring, a plain file) is given the token to store.
+    changes = [["--replace-all", key, ""], ["--add", key, credential.helper(data_dir)]]
     if name is not None:
-        pairs["remote.sixfold.url"] = f"{url}/git/{name}"
-        pairs["remote.sixfold.fetch"] = "+refs/heads/*:refs/remotes/sixfold/*"
-    for key, value in pairs.items():
+        changes.append(["remote.sixfold.url", f"{url}/git/{name}"])
+        changes.append(["--replace-all", "remote.sixfold.fetch", "+refs/heads/*:refs/remotes/sixfold/*"])
+    for change in changes:
         if folder is None:
-            sys.stdout.write(f"git config {key} {shlex.quote(value)}\n")
+            sys.stdout.write(f"git config {shlex.join(change)}\n")
             continue
         done = subprocess.run(
-            ["git", "-C", str(folder), "config", key, value], capture_output=True, text=True, check=False
+            ["git", "-C", str(folder), "config", *change], capture_output=True, text=True, check=False
         )
         if done.returncode:
             common.fail(

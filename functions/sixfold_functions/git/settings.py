@@ -31,3 +31,5 @@ class GitSettings:
     """Attempts to put a push's events into the log before the client is told that they are late."""
     publish_batch: int = 500
     """Events per publish; the bus's own best batch."""
+    packs_max: int = 50
+    """Packs in a repository before they are made one; git's own `gc.autoPackLimit`."""

@@ -20,8 +20,6 @@ from sixfold_functions.git.publication import Publication
 
 AGAIN_S = 1.0
 """Between two attempts at what is late."""
-PACKS_MAX = 50
-"""Packs in a repository before they are made one; git's own `gc.autoPackLimit`."""
 log = structlog.get_logger()
 
 
@@ -78,9 +76,9 @@ class Sweep:
 
     async def _tidy(self, name: str) -> None:
         path = self._repositories.path(name)
-        if await asyncio.to_thread(lambda: len(list(path.glob("objects/pack/*.pack")))) <= PACKS_MAX:
-            return
         settings = self._repositories.settings
+        if await asyncio.to_thread(lambda: len(list(path.glob("objects/pack/*.pack")))) <= settings.packs_max:
+            return
         child = await asyncio.create_subprocess_exec(
             "git",
             "-C",

@@ -16,6 +16,7 @@ from sixfold.bus import opening, port
 from sixfold.clock import SystemClock
 from sixfold_functions.git.client import GitRepositories
 from sixfold_functions.git.publication import Publication
+from sixfold_functions.git.settings import GitSettings
 
 
 async def arrived(bus: port.Bus, number: int) -> list[tuple[str, str]]:
@@ -110,3 +111,20 @@ async def test_a_repository_made_again_has_other_events(
     (first, one), (second, other) = await arrived(bus, 2)
     assert one == other
     assert first != second
+
+
+async def test_packing_a_repository_changes_nothing_of_what_is_published(
+    git: Git, data_dir: Path, bus: port.Bus, repositories: GitRepositories
+) -> None:
+    """Many pushes are packed into one behind their backs; each is one event all the same, before and after."""
+    path = await repositories.create("web")
+    async with serving.serving(data_dir, bus, settings=GitSettings(packs_max=2)) as url:
+        folder = await git.working_copy("work", f"{url}/git/web")
+        commits = []
+        for number in range(6):
+            commits.append(await git.commit(folder, "file", f"{number}\n"))
+            await git("push", "--quiet", "origin", "main", cwd=folder)
+        await eventually(lambda: len(list(path.glob("objects/pack/*.pack"))) <= 2, "the repository is packed")
+        assert [new for _, new in await arrived(bus, 6)] == commits
+        await git("clone", "--quiet", f"{url}/git/web", "copy")
+    assert await Publication(repositories, bus, SystemClock()).sweep() == 0

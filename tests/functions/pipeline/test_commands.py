@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from click.testing import Result
 from tests.functions.pipeline import world as worlds
 from tests.functions.pipeline.world import yaml
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from sixfold import running
 from sixfold.bus import opening
