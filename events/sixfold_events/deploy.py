@@ -21,10 +21,10 @@ class DeploymentRequested(Event, topic="deploy.requests", key="group"):
     """Commit id of the revision; hooks see it as BUNDLE_COMMIT."""
     artifact: str
     """SHA-256 (64 hex digits) of a .tar.gz in the object store."""
-    appspec: str = "appspec.yml"
-    """Path of the AppSpec in the artifact."""
     creator: str
     """`pipeline:<execution>`, `user` or `rollback:<deployment>`."""
+    appspec: str = "appspec.yml"
+    """Path of the AppSpec in the artifact."""
 
 
 class DeploymentFinished(Event, topic="deploy.results", key="group"):
@@ -82,9 +82,9 @@ class AgentSeen(Event, topic="deploy.events", key="group"):
 
     group: str
     instance: str
+    seen_at_ms: int
     version: str = ""
     """Of the agent."""
-    seen_at_ms: int
 
 
 class AgentForgotten(Event, topic="deploy.events", key="group"):
@@ -136,11 +136,11 @@ class DeploymentChanged(Event, topic="deploy.status", key="deployment_id"):
     creator: str
     status: str
     """`Created`, `InProgress`, `Succeeded` or `Failed`."""
+    created_at_ms: int
+    changed_at_ms: int
     reason: str = ""
     rollback_id: str = ""
     """The deployment that takes this one back; empty where there is none."""
-    created_at_ms: int
-    changed_at_ms: int
 
 
 class DeploymentTargetChanged(Event, topic="deploy.targets", key="target"):
@@ -152,8 +152,8 @@ class DeploymentTargetChanged(Event, topic="deploy.targets", key="target"):
     instance: str
     status: str
     """`Pending`, `InProgress`, `Succeeded`, `Failed` or `Skipped` (the rollout stopped before it)."""
-    message: str = ""
     changed_at_ms: int
+    message: str = ""
 
 
 class InstanceChanged(Event, topic="deploy.instances", key="instance"):

@@ -49,7 +49,9 @@ def command(
     settings = common.settings(ctx)
     shell = Shell(settings.data_dir / FOLDER, settings.bus_url, repository.absolute())
     if not (shell.repository / "pipeline.yaml").exists():
-        common.fail(errors.UsageError(f"{shell.repository} has no pipeline.yaml; name a working copy with --repository"))
+        common.fail(
+            errors.UsageError(f"{shell.repository} has no pipeline.yaml; name a working copy with --repository")
+        )
     lines = common.run(_demonstrate(shell, port))
     common.show(lines, as_json=as_json, render=lambda: _table(lines, shell))
 
@@ -90,5 +92,10 @@ def _table(lines: list[Line], shell: Shell) -> Table:
     for line in lines:
         table.add_row(line.step, f"{line.took_s:.1f} s", line.what, line.look)
     table.add_section()
-    table.add_row("in all", f"{sum(line.took_s for line in lines):.1f} s", "", f"start it again: sixfold --data-dir {shell.data_dir} up")
+    table.add_row(
+        "in all",
+        f"{sum(line.took_s for line in lines):.1f} s",
+        "",
+        f"start it again: sixfold --data-dir {shell.data_dir} up",
+    )
     return table

@@ -105,7 +105,9 @@ async def deployment(demo: Demo, say: Say) -> Seen:
                 process = json.loads(await asyncio.to_thread(state.read_text))
                 answer = (await client.get(f"http://127.0.0.1:{process['port']}/version")).json()
             except (OSError, ValueError, httpx.HTTPError) as error:
-                raise StepError(f"the web service on {instance} does not answer ({error}); see {state.parent}") from None
+                raise StepError(
+                    f"the web service on {instance} does not answer ({error}); see {state.parent}"
+                ) from None
             demo.services[instance] = process["pid"]
             if answer["revision"] != demo.commit:
                 raise StepError(f"{instance} answers revision {answer['revision']}, expected {demo.commit}")
@@ -125,7 +127,9 @@ async def volume(demo: Demo, say: Say) -> Seen:
     durable = await watching.caught_up(shell, timeout_s=60)
     if durable < RECORDS:
         raise StepError(f"the durable LSN is {durable}, expected at least {RECORDS}")
-    return Seen(f"{RECORDS:,} records durable with zone {DOWN_ZONE} down, six copies equal again", "sixfold volume status")
+    return Seen(
+        f"{RECORDS:,} records durable with zone {DOWN_ZONE} down, six copies equal again", "sixfold volume status"
+    )
 
 
 async def data_key(demo: Demo, say: Say) -> Seen:

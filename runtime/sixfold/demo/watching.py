@@ -72,7 +72,8 @@ async def caught_up(shell: Shell, *, timeout_s: float) -> int:
         async with asyncio.timeout(timeout_s):
             while True:
                 status = await shell.call("volume", "status")
-                if len(status["copies"]) == 6 and all(copy["scl"] >= status["vdl"] for copy in status["copies"]):
-                    return int(status["vdl"])
+                durable = int(status["durable_lsn"])
+                if len(status["copies"]) == 6 and all(copy["complete_lsn"] >= durable for copy in status["copies"]):
+                    return durable
     except TimeoutError:
         raise StepError(f"the copies were not in step within {timeout_s:g} s; see `sixfold volume status`") from None
