@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TypeVar
 
-from sixfold.bus import EARLIEST, Record, Start, TopicPartition
+from sixfold.bus import EARLIEST, Bus, Record, Start, TopicPartition
 from sixfold.process import Process
 from sixfold.publisher import Publisher
 from sixfold_events import DecodeError, Event, cloudevents
@@ -14,6 +14,8 @@ from sixfold_events.event import key_of
 
 E = TypeVar("E", bound=Event)
 _FETCH_S = 0.5
+_IDLE_FETCHES_MAX = 6
+"""After three seconds without a record before the end there is none: a broker's first answer may take one."""
 
 
 async def request(process: Process, wanted: events.DeploymentRequested, *, source: str) -> None:
@@ -84,14 +86,15 @@ async def records(
     if spec is None:
         return  # no deployment was ever asked for on this bus
     partitions = [TopicPartition(topic, number) for number in range(spec.partitions)]
-    left = {each: (await bus.offsets(each)).end for each in partitions}
-    left = {each: end for each, end in left.items() if end > 0}
+    left = {} if follow else await _ends(bus, partitions, start)
     if not left and not follow:
         return
-    async with bus.assign(partitions, start=start) as consumer:
+    idle = 0
+    async with bus.assign(list(left) or partitions, start=start) as consumer:
         while left or follow:
             fetched = await consumer.fetch(wait_s=_FETCH_S)
-            if not fetched and not follow:
+            idle = 0 if fetched else idle + 1
+            if idle >= _IDLE_FETCHES_MAX and not follow:
                 return  # nothing before the end any more: compaction or retention took the rest
             for partition, records in fetched.items():
                 for record in records:
@@ -100,6 +103,17 @@ async def records(
                         yield record, event
                 if partition in left and records[-1].offset + 1 >= left[partition]:
                     del left[partition]
+
+
+async def _ends(bus: Bus, partitions: Sequence[TopicPartition], start: Start) -> dict[TopicPartition, int]:
+    """Where each partition ends now that has something to read from `start` on."""
+    ends = {}
+    for each in partitions:
+        offsets = await bus.offsets(each)
+        first = await bus.offset_at(each, start.timestamp_ms) if start.at == "timestamp" else offsets.start
+        if first < offsets.end:
+            ends[each] = offsets.end
+    return ends
 
 
 def _decoded(process: Process, cls: type[E], record: Record) -> E | None:

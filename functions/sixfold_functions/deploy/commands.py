@@ -39,18 +39,14 @@ def list_(
     rows = common.run(collect())
 
     def table() -> Table:
-        drawn = Table("deployment", "application", "group", "revision", "status", "created", "by", "reason")
+        drawn = Table()
+        widest = max((len(each.deployment_id) for each in rows), default=0)
+        drawn.add_column("deployment", no_wrap=True, min_width=widest)  # it is what `show` is called with
+        for name in ("status", "what", "group", "created", "reason"):
+            drawn.add_column(name, no_wrap=name in ("status", "reason"), overflow="ellipsis")
         for each in rows:
-            drawn.add_row(
-                each.deployment_id,
-                each.application,
-                each.group,
-                each.revision[:12],
-                each.status,
-                _when(each.created_at_ms),
-                each.creator,
-                each.reason,
-            )
+            what = f"{each.application} {each.revision[:8]}"
+            drawn.add_row(each.deployment_id, each.status, what, each.group, _when(each.created_at_ms), each.reason)
         return drawn
 
     common.show(rows, as_json=as_json, render=table)
