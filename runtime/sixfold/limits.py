@@ -36,7 +36,7 @@ class Limits:
     bus_backoff_s: float = 0.1
     """Wait before the first retry of a call that found no bus; doubles."""
     bus_backoff_max_s: float = 5.0
-    fenced_max: int = 20
+    fenced_max: int = 10
     """Settles refused in a row for partitions that the bus says are ours; then the worker starts afresh."""
 
 

@@ -92,6 +92,8 @@ class Run:
         """The one that runs now."""
         self.bug: errors.FunctionBugError | None = None
         """Why it stopped for good."""
+        self.crash: Exception | None = None
+        """Why the last worker that crashed did."""
         self._process = process
         self._limits = limits
         self._rng = rng
@@ -119,6 +121,7 @@ class Run:
                 self._on_change()
                 return
             except Exception as error:
+                self.crash = error
                 crashes = 1 if clock.monotonic() - begun >= HEALTHY_S else crashes + 1
                 wait_s = min(RESTART_S * 2.0 ** min(crashes - 1, 20), RESTART_MAX_S)
                 self.counters.restarts += 1

@@ -40,6 +40,9 @@ LIMITS = dataclasses.replace(DEFAULT, linger_s=0.001, drain_s=2.0)
 """As in production, but offsets are committed almost at once."""
 
 
+LOOK_S = 0.1
+
+
 class NotIdleError(errors.SixfoldError, AssertionError):
     """Functions still had work when `until_idle` gave up; the message says which."""
 
@@ -161,19 +164,24 @@ class Harness:
     async def until_idle(self, within_s: float = 30.0) -> None:
         """Return once every record is done with, those emitted meanwhile included.
 
-        Raises FunctionBugError where a function stopped for good, and NotIdleError after `within_s` real seconds.
+        Raises FunctionBugError where a function stopped for good, what a worker crashed with, and NotIdleError after
+        `within_s` real seconds.
         """
         deadline = asyncio.get_running_loop().time() + within_s
         while True:
             self._changed.clear()
             for run in self._runs:
-                if run.bug is not None:
-                    raise run.bug
+                if (failure := run.bug or run.crash) is not None:
+                    raise failure
             if not self._advanced() and await self._is_idle():
                 return
+            left_s = deadline - asyncio.get_running_loop().time()
             try:
-                await asyncio.wait_for(self._changed.wait(), deadline - asyncio.get_running_loop().time())
+                # Workers of other processes tell us nothing, so look now and then all the same.
+                await asyncio.wait_for(self._changed.wait(), min(left_s, LOOK_S))
             except TimeoutError:
+                if left_s > LOOK_S:
+                    continue
                 raise NotIdleError(f"not idle within {within_s:g} s: {await self._describe()}") from None
 
     async def emitted(self, cls: type[E]) -> list[E]:

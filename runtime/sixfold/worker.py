@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
 from sixfold.counters import Counters
@@ -51,19 +52,23 @@ class Worker:
         counters: Counters | None = None,
         limits: Limits = DEFAULT,
         rng: random.Random | None = None,
+        bus_clock: clocks.Clock | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """`bus_clock` times waits for the bus: the machine's own, since a test that holds `process.clock` does not hold
+        the bus."""
         self.function = function
         self.counters = counters or Counters(function.name)
         self._limits = limits
         self._log = structlog.get_logger().bind(function=function.name)
         bus = process.require_bus()
+        bus_clock = bus_clock or clocks.SystemClock()
         self._bus = bus
         self._consumer = bus.subscribe(
             function.name, function.topics, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
         )
-        self._settler = Settler(function.name, self._consumer, process.clock, limits, self.counters, on_change)
-        self._fetcher = Fetcher(function.name, self._consumer, process.clock, limits, self._take_in)
+        self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
+        self._fetcher = Fetcher(function.name, self._consumer, bus_clock, limits, self._take_in)
         self._outputs = OutputCheck()
         self._handling = Handling(
             function,
