@@ -175,3 +175,19 @@ async def test_a_failing_listener_is_seen_by_the_next_fetch_and_holds_up_nobody(
             with pytest.raises(ValueError, match="broken"):
                 await one.fetch(wait_s=1.0)
             assert await one.fetch(wait_s=0.01) == {}
+
+
+async def test_a_partition_that_comes_back_is_read_at_once(bus: EmbeddedBus) -> None:
+    """It went to another member and returned: what was published meanwhile is there without another record's help."""
+    await bus.create_topics([port.TopicSpec(name="t", partitions=2)])
+    partitions = {port.TopicPartition("t", 0), port.TopicPartition("t", 1)}
+    async with bus.subscribe("g", ["t"]) as one:
+        await until(lambda: one.assignment() == partitions, "one has both")
+        assert await one.fetch(wait_s=0.01) == {}
+        async with bus.subscribe("g", ["t"]) as two:
+            await until(lambda: len(two.assignment()) == 1, "two has one")
+            (moved,) = two.assignment()
+            await bus.publish([port.NewRecord("t", b"meanwhile", partition=moved.partition)])
+            assert await one.fetch(wait_s=0.01) == {}
+        fetched = await one.fetch(wait_s=10.0)
+        assert [record.value for record in fetched[moved]] == [b"meanwhile"]

@@ -16,25 +16,36 @@ from sixfold.bus import port
 Entry = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes]]]
 """key, value, timestamp_ms, headers"""
 
+TIMESTAMP_MS_MAX = 1 << 62
+"""What SQLite's integers hold, with room to add to it."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[list[int] | None, list[Entry]])
-_entry_decoder = msgspec.msgpack.Decoder(Entry)
 _CONTIGUOUS = b"\x92\xc0"
 
 
-def encode_record(record: port.NewRecord, now_ms: int) -> bytes:
+def encode_record(record: port.NewRecord, timestamp_ms: int) -> bytes:
     """One record as it lies in a batch. Raises UsageError for a record of wrong types, which no reader could decode."""
-    timestamp_ms = record.timestamp_ms
-    if timestamp_ms is None:
-        timestamp_ms = now_ms
+    key, value, headers = record.key, record.value, record.headers
     try:
-        encoded = _encoder.encode((record.key, record.value, timestamp_ms, record.headers))
-        _entry_decoder.decode(encoded)
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise errors.UsageError(
-            f"record for topic {record.topic!r}: key and value are bytes or None, headers (str, bytes) pairs: {error}"
-        ) from error
-    return encoded
+        sound = (
+            (value is None or type(value) is bytes)
+            and (key is None or type(key) is bytes)
+            and type(timestamp_ms) is int
+            and 0 <= timestamp_ms <= TIMESTAMP_MS_MAX
+        )
+        for name, content in headers:
+            if type(content) is not bytes or type(name) is not str:
+                sound = False
+        if sound:
+            return _encoder.encode((key, value, timestamp_ms, headers))
+    except (TypeError, ValueError):
+        pass
+    raise errors.UsageError(
+        f"record for topic {record.topic!r}: expected key and value of bytes or None, headers of (str, bytes) pairs and "
+        f"a timestamp in Unix milliseconds, found {type(key).__name__}, {type(value).__name__}, "
+        f"{type(headers).__name__} and {timestamp_ms!r}"
+    )
 
 
 def payload(encoded: Sequence[bytes]) -> bytes:

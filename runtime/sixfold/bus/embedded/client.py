@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 from sixfold import clock as clocks
 from sixfold.bus import murmur2, port
-from sixfold.bus.embedded import batches, catalogue, owner, pinned, wire
+from sixfold.bus.embedded import catalogue, layout, pinned, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import member as member_
 from sixfold.bus.embedded import settings as settings_
@@ -196,26 +196,21 @@ class EmbeddedBus:
         state: list[wire.State] | None,
         offsets: Mapping[int, int] | None,
     ) -> list[port.Position]:
-        plan = _Plan(self._settings.batch_bytes_max)
-        now_ms = clocks.now_ms(self._clock)
-        places: list[tuple[str, int, int, int]] = []
-        for record in records:
-            encoded = batches.encode_record(record, now_ms)
-            name = record.topic
-            topic = self._topics[name]
-            if len(encoded) > topic.spec.record_bytes_max:
-                raise owner.too_large(topic.spec, len(encoded))
-            number = self._number(record, len(topic.partitions))
-            timestamp_ms = now_ms if record.timestamp_ms is None else record.timestamp_ms
-            places.append((name, number, *plan.add(topic.partitions[number], encoded, timestamp_ms)))
+        laid_out = layout.Layout(
+            records,
+            self._topics,
+            now_ms=clocks.now_ms(self._clock),
+            batch_bytes_max=self._settings.batch_bytes_max,
+            number_of=self._number,
+        )
         bases = await self._link.write(
-            plan.batches(),
+            laid_out.batches(),
             consumer=consumer,
             group=group,
             state=state,
             offsets=list(offsets.items()) if offsets else None,
         )
-        return [port.Position(name, number, bases[batch] + index) for name, number, batch, index in places]
+        return laid_out.positions(bases)
 
     def _number(self, record: port.NewRecord, count: int) -> int:
         """The partition, of `count`, that a record goes to."""
@@ -227,40 +222,6 @@ class EmbeddedBus:
             return self._partition_for(record.key, count)
         self._turn += 1
         return self._turn % count
-
-
-class _Plan:
-    """Sorts encoded records into batches by partition."""
-
-    def __init__(self, batch_bytes_max: int) -> None:
-        self._batch_bytes_max = batch_bytes_max
-        self._open: dict[int, tuple[int, list[bytes]]] = {}
-        self._all: list[tuple[int, list[bytes]]] = []
-        self._bytes: list[int] = []
-        self._newest: list[int] = []
-
-    def add(self, partition: int, encoded: bytes, timestamp_ms: int) -> tuple[int, int]:
-        """Number of the batch that `encoded` goes into, and its index in there."""
-        found = self._open.get(partition)
-        size = len(encoded)
-        if found is None or self._bytes[found[0]] + size > self._batch_bytes_max:
-            found = self._open[partition] = (len(self._all), [])
-            self._all.append((partition, found[1]))
-            self._bytes.append(0)
-            self._newest.append(timestamp_ms)
-        batch, records = found
-        records.append(encoded)
-        self._bytes[batch] += size
-        if timestamp_ms > self._newest[batch]:
-            self._newest[batch] = timestamp_ms
-        return batch, len(records) - 1
-
-    def batches(self) -> list[wire.Batch]:
-        """All batches, in order."""
-        return [
-            wire.Batch(partition, len(records), newest, max(map(len, records)), batches.payload(records))
-            for (partition, records), newest in zip(self._all, self._newest, strict=True)
-        ]
 
 
 def _no_partition(topic: str, number: int, count: int) -> port.UnknownTopicError:

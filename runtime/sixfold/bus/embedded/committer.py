@@ -82,7 +82,7 @@ class Committer:
             with self._store.transaction():
                 for one in group:
                     answers.append(self._apply(one))
-        except (apsw.Error, errors.SixfoldError) as error:
+        except Exception as error:  # whatever it is, those who wait must hear of it
             if isinstance(error, apsw.IOError) and not _is_full(self._store, error):
                 # After a failed fsync the kernel may have dropped what it could not write (fsyncgate): nothing that is
                 # written on top of it can be trusted. The owner gives up; the next one starts from what is readable.

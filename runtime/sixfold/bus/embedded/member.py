@@ -75,9 +75,6 @@ class GroupConsumer(consumer.BaseConsumer):
         self._held.clear()
         await super().__aexit__(kind, error, trace)
 
-    def assignment(self) -> frozenset[port.TopicPartition]:
-        return frozenset(one.partition for one in self._held.values() if not one.revoking)
-
     def _join(self) -> None:
         self._link.post(
             wire.Join(
