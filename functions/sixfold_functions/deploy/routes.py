@@ -69,7 +69,7 @@ class _Agents:
     async def _note(self, group: str, instance: str) -> None:
         """Tell the log that the agent lives, now and then; at once where it is new or in another group."""
         now_s = self._process.clock.monotonic()
-        last_group, last_s = self._seen.get(instance, ("", 0.0))
+        last_group, last_s = self._seen.get(instance, ("", float("-inf")))
         if last_group == group and now_s - last_s < SEEN_EVERY_S:
             return
         seen = AgentSeen(group=group, instance=instance, seen_at_ms=clocks.now_ms(self._process.clock))

@@ -43,14 +43,47 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Door:
+    """The gateway: it may be stopped and started again on the same port."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            self._port: int = chosen.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def open(self) -> None:
+        functions = self._process
+        self.process = Process(
+            name="gateway", data_dir=functions.data_dir, registry=functions.registry, bus=functions.require_bus()
+        )
+        listening = socket.create_server(("127.0.0.1", self._port))
+        app = apps.create_app(self.process, (capability,), self.url)
+        config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        await eventually(lambda: self._server.started, "the gateway serves")
+
+    async def close(self) -> None:
+        self.process.stopping.set()
+        self._server.should_exit = True
+        await self._serving
+        await self.process.resources.close()
+
+
 @dataclasses.dataclass
 class System:
     """What a test holds in its hands."""
 
     process: Process
-    url: str
+    """That of the functions."""
+    gateway: Door
     data_dir: Path
     agents: dict[str, asyncio.subprocess.Process] = dataclasses.field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.gateway.url
 
     def folder(self, instance: str) -> Path:
         return self.data_dir / "instances" / instance
@@ -169,8 +202,6 @@ async def running_system(data_dir: Path) -> AsyncIterator[System]:
     """A system on a new data folder; agents and web services that it started are gone afterwards."""
     credentials.bootstrap(data_dir)
     catalogue = Catalogue((capability,))
-    listening = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with open_bus("embedded:", data_dir=data_dir) as bus:
         await bus.create_topics(catalogue.topics)
         process = Process(name="test", data_dir=data_dir, registry=catalogue.registry, bus=bus)
@@ -182,20 +213,17 @@ async def running_system(data_dir: Path) -> AsyncIterator[System]:
                 topics=catalogue.topics,
             )
         )
-        app = apps.create_app(process, (capability,), url)
-        config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2)
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        system = System(process, url, data_dir)
+        gateway = Door(process)
+        await gateway.open()
+        system = System(process, gateway, data_dir)
         try:
-            await eventually(lambda: server.started, "the gateway serves")
             yield system
         finally:
             for instance in list(system.agents):
                 await system.kill_agent(instance, signal.SIGTERM)
+            await gateway.close()
             process.stopping.set()
-            server.should_exit = True
-            await asyncio.gather(serving, functions)
+            await functions
             _end_services(data_dir / "instances")
             await process.resources.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.functions.deploy.driving import LIMITS, Driver
 
@@ -165,3 +167,16 @@ def test_applications_of_one_group_take_turns_and_keep_their_own_last_good_revis
     driver.succeed("d1", "i-1")
     driver.report("d2", "i-1", "Install", "Failed")
     assert "no revision of api has succeeded" in driver.endings()["d2"][1]
+
+
+@pytest.mark.parametrize(("title", "table"), [("deployment", state.DEPLOYMENT), ("instance in it", state.TARGET)])
+def test_the_design_page_draws_the_transition_tables_as_they_are(title: str, table: state.Transitions) -> None:
+    """Every cell of DESIGN.md's tables is a transition, and every transition is a cell."""
+    page = (Path(state.__file__).parent / "DESIGN.md").read_text()
+    head, _, *rows = page[page.index(f"| {title} |") :].split("\n\n")[0].splitlines()
+    inputs = [cell.strip() for cell in head.strip("|").split("|")[1:]]
+    drawn = {}
+    for row in rows:
+        name, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        drawn.update({(name, by): to for by, to in zip(inputs, cells, strict=True) if to})
+    assert drawn == table

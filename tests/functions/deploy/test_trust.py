@@ -193,7 +193,7 @@ async def test_a_poll_waits_for_a_command_and_is_answered_when_the_gateway_stops
         waiting = asyncio.create_task(client.get(path + str(found["position"])))
         done, _ = await asyncio.wait([waiting], timeout=0.3)
         assert not done, "nothing new: the poll is held"
-        system.process.stopping.set()
+        system.gateway.process.stopping.set()
         assert (await waiting).json() == {"commands": []}
 
 
