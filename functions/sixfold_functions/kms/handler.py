@@ -16,6 +16,8 @@ from sixfold_functions.kms import audit, core, messages, trail
 from sixfold_functions.kms.desk import Desk, Party, check_lane, open_desk
 from sixfold_functions.kms.memory import Memory
 
+STATE = "state"
+"""One table for all rows: Kafka stores one table's rows in one batch, and needs a transaction for those of two."""
 REPLAYED = "ReplayedRequestException"
 
 
@@ -23,7 +25,7 @@ REPLAYED = "ReplayedRequestException"
     name="kms.serve",
     on=KeyRequested,
     emits=(KmsAudited, KeyChanged, AliasChanged, KeyAnswered),
-    tables=("chain", "answered", "aliases"),
+    tables=(STATE,),
 )
 async def serve(request: KeyRequested, ctx: Context) -> None:
     """Answer a key request, or refuse it; either way it is audited."""
@@ -56,16 +58,16 @@ async def serve(request: KeyRequested, ctx: Context) -> None:
 
 async def _perform(request: KeyRequested, caller: core.Caller, desk: Desk, ctx: Context) -> core.Outcome:
     check_lane(request, ctx.record.key, ctx.record.partition)
-    memory = Memory(ctx.table("answered"))
+    memory = Memory(ctx.table(STATE))
     if await memory.has(request.request_id):
         raise core.Refused(REPLAYED, "the request was answered before; nothing new is given out for it")
     await memory.add(request.request_id, clocks.now_ms(ctx.clock), keep_ms=2 * core.FRESH_MS)
-    aliases = ctx.table("aliases")
-    taken = bool(request.alias) and await aliases.get(request.alias) is not None
+    state = ctx.table(STATE)
+    taken = bool(request.alias) and await state.get(f"alias/{request.alias}") is not None
     outcome = await desk.perform(request, caller, alias_taken=taken)
     for change in outcome.changes:
         if isinstance(change, AliasChanged):
-            aliases.put(change.alias, change.key_id)
+            state.put(f"alias/{change.alias}", change.key_id)
     return outcome
 
 
@@ -105,7 +107,7 @@ def _answer(
     return messages.proven(party.secret, request, answer) if party else answer
 
 
-@function(name="kms.record-calls", on=IdentityCalled, emits=(KmsAudited,), tables=("chain",))
+@function(name="kms.record-calls", on=IdentityCalled, emits=(KmsAudited,), tables=(STATE,))
 async def record_calls(call: IdentityCalled, ctx: Context) -> None:
     """Link a call for credentials into the audit trail."""
     await _audit(ctx, trail.of_identity_call(call, event_id=_event_id(ctx)))
@@ -114,9 +116,9 @@ async def record_calls(call: IdentityCalled, ctx: Context) -> None:
 async def _audit(ctx: Context, record: dict[str, Any]) -> None:
     """Put a record at the end of the chain of this partition."""
     chain = f"{ctx.record.topic}-{ctx.record.partition}"
-    table = ctx.table("chain")
-    link = audit.link(chain, audit.Head(*await table.get(chain, audit.EMPTY)), record)
-    table.put(chain, (link.seq, link.hash))
+    state, row = ctx.table(STATE), f"chain/{chain}"
+    link = audit.link(chain, audit.Head(*await state.get(row, audit.EMPTY)), record)
+    state.put(row, (link.seq, link.hash))
     ctx.emit(link)
 
 

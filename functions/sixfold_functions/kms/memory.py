@@ -5,11 +5,12 @@ from __future__ import annotations
 from sixfold.context import Table
 
 SWEEP_MS = 60_000
+_PREFIX = "request/"
 _SWEPT = "swept"
 
 
 class Memory:
-    """Answered requests in a table of one partition."""
+    """Answered requests among the rows of one partition."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -25,9 +26,9 @@ class Memory:
             return
         self._table.put(_SWEPT, now_ms)
         for key, answered_ms in await self._table.items():
-            if key != _SWEPT and answered_ms < now_ms - keep_ms:
+            if key.startswith(_PREFIX) and answered_ms < now_ms - keep_ms:
                 self._table.delete(key)
 
 
 def _row(request_id: str) -> str:
-    return f"request/{request_id}"
+    return _PREFIX + request_id
