@@ -67,6 +67,8 @@ class EventMeta(msgspec.StructMeta):
         return cls
 
 
+# Said of the class too: type checkers heed what msgspec says of its Struct before what a metaclass says.
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Event(msgspec.Struct, metaclass=EventMeta):
     """Base of every event type.
 
