@@ -1,0 +1,81 @@
+"""The examples do what their pages say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import types
+from pathlib import Path
+
+import pytest
+
+from sixfold.testing import Harness
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(path: str) -> types.ModuleType:
+    """An example's module."""
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_").removesuffix(".py"), EXAMPLES / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def test_the_smallest_function_accepts_orders() -> None:
+    """01-minimal: ten lines, no configuration."""
+    orders = load("01-minimal/orders.py")
+    async with Harness(orders.accept) as harness:
+        await harness.publish(*(orders.OrderPlaced(order_id=f"o-{n}", amount_cents=n) for n in range(20)))
+        await harness.until_idle()
+        assert {each.order_id for each in await harness.emitted(orders.OrderAccepted)} == {f"o-{n}" for n in range(20)}
+
+
+async def test_balances_are_folds_and_an_overdraft_is_set_aside() -> None:
+    """02-state: every movement counts once, and one that cannot be done holds nobody up."""
+    example = load("02-state/balances.py")
+    moves = [("ada", 500), ("bob", 100), ("ada", -200), ("bob", -101), ("bob", -100)]
+    async with Harness(example.balance) as harness:
+        await harness.publish(*(example.MoneyMoved(account=account, amount_cents=cents) for account, cents in moves))
+        await harness.until_idle()
+        assert await harness.table(example.balance, "balances") == {"ada": 300, "bob": 0}
+        (letter,) = await harness.dead_letters(example.balance)
+        assert letter.error_message == "bob has 100 cents, 101 were asked for"
+        changes = [(each.account, each.balance_cents) for each in await harness.emitted(example.BalanceChanged)]
+        assert sorted(changes) == [("ada", 300), ("ada", 500), ("bob", 0), ("bob", 100)]
+
+
+async def test_mail_is_retried_until_the_outbox_is_there_and_a_wrong_address_is_set_aside(tmp_path: Path) -> None:
+    """03-retries-and-dead-letters: temporary and permanent errors, and an effect that happens once."""
+    example = load("03-retries-and-dead-letters/mail.py")
+    async with Harness(example.send_mail, data_dir=tmp_path) as harness:
+        await harness.publish(
+            example.MailRequested(to="ada", text="no at sign"), example.MailRequested(to="ada@example.org", text="hi")
+        )
+        (tmp_path / "outbox").mkdir()
+        await harness.until_idle()
+        (sent,) = await harness.emitted(example.MailSent)
+        mail = json.loads((tmp_path / "outbox" / f"{sent.message_id}.json").read_text())
+        assert mail == {"to": "ada@example.org", "text": "hi"}
+        (letter,) = await harness.dead_letters(example.send_mail)
+        assert letter.error_message == "'ada' is no address"
+        assert letter.attempts == 1
+
+
+async def test_mail_without_an_outbox_is_set_aside_after_its_last_attempt(tmp_path: Path) -> None:
+    """Five attempts, five seconds apart at least, as it declares."""
+    example = load("03-retries-and-dead-letters/mail.py")
+    async with Harness(example.send_mail, data_dir=tmp_path) as harness:
+        await harness.publish(example.MailRequested(to="ada@example.org", text="hi"))
+        await harness.until_idle()
+        (letter,) = await harness.dead_letters(example.send_mail)
+        assert letter.attempts == 5
+        assert harness.clock.monotonic() >= 4 * 5.0
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0*")), ids=lambda path: str(path.name))
+def test_every_example_has_its_page(path: Path) -> None:
+    """A folder with code and no word on it helps nobody."""
+    assert (path / "README.md").read_text().startswith("# ")
