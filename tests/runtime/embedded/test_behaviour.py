@@ -13,6 +13,7 @@ from tests.runtime.embedded.processes import Processes, until
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
+from sixfold.bus.embedded import batches, link, wire
 from sixfold.bus.embedded import settings as settings_
 from sixfold.bus.embedded.client import EmbeddedBus
 
@@ -178,16 +179,33 @@ async def test_a_failing_listener_is_seen_by_the_next_fetch_and_holds_up_nobody(
 
 
 async def test_a_partition_that_comes_back_is_read_at_once(bus: EmbeddedBus) -> None:
-    """It went to another member and returned: what was published meanwhile is there without another record's help."""
+    """It went to another member and returned: what was read and not committed is there again, without a new record."""
     await bus.create_topics([port.TopicSpec(name="t", partitions=2)])
     partitions = {port.TopicPartition("t", 0), port.TopicPartition("t", 1)}
     async with bus.subscribe("g", ["t"]) as one:
         await until(lambda: one.assignment() == partitions, "one has both")
+        await bus.publish([port.NewRecord("t", b"%d" % number, partition=number) for number in (0, 1)])
+        assert len(await one.fetch(wait_s=10.0)) == 2
         assert await one.fetch(wait_s=0.01) == {}
         async with bus.subscribe("g", ["t"]) as two:
             await until(lambda: len(two.assignment()) == 1, "two has one")
             (moved,) = two.assignment()
-            await bus.publish([port.NewRecord("t", b"meanwhile", partition=moved.partition)])
             assert await one.fetch(wait_s=0.01) == {}
         fetched = await one.fetch(wait_s=10.0)
-        assert [record.value for record in fetched[moved]] == [b"meanwhile"]
+        assert [record.value for record in fetched[moved]] == [b"%d" % moved.partition]
+
+
+async def test_the_owner_fences_a_member_that_does_not_know_yet(bus: EmbeddedBus, folder: Path) -> None:
+    """A write for a partition that the member does not own stores nothing, whatever the member believes."""
+    await bus.create_topics([port.TopicSpec(name="t", partitions=1)])
+    (partition,) = (await bus.topic("t")).partitions
+    client = link.Link(folder, settings_.Settings(), CLOCK)
+    await client.open()
+    encoded = [batches.encode_record(port.NewRecord("t", b"zombie"), 1)]
+    batch = wire.Batch(partition, 1, 1, len(encoded[0]), batches.payload(encoded))
+    async with bus.subscribe("g", ["t"]) as owner:
+        await until(lambda: len(owner.assignment()) == 1, "the owner has it")
+        with pytest.raises(port.FencedError, match="Nothing was stored"):
+            await client.write([batch], consumer=1, group="g", offsets=[(partition, 7)])
+    assert (await bus.committed("g"), await bus.offsets(port.TopicPartition("t", 0))) == ({}, (0, 0))
+    await client.close()
