@@ -40,7 +40,7 @@ def new_producer(
     if transactional_id is not None:
         options["transactional_id"] = transactional_id
         options["transaction_timeout_ms"] = int(settings.transaction_timeout_s * 1000)
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,
@@ -51,6 +51,9 @@ def new_producer(
         retry_backoff_ms=settings.transaction_backoff_ms if transactional_id else settings.retry_backoff_ms,
         **options,
     )
+    # How long a batch waits for a partition without a leader; aiokafka takes the time of one request.
+    producer._message_accumulator._batch_ttl = settings.publish_timeout_s
+    return producer
 
 
 async def stop_producer(producer: Any, timeout_s: float = STOP_S) -> None:

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.metadata import MetadataRequest
 
 from sixfold import clock as clocks
 from sixfold import errors
@@ -173,19 +174,39 @@ class TopicAdmin:
         return {broker["node_id"]: broker["rack"] for broker in cluster["brokers"] if broker["rack"]}
 
     async def _await_leaders(self, created: Sequence[port.TopicSpec]) -> None:
-        waiting = {spec.name: spec for spec in created}
+        declared = {spec.name: spec for spec in created}
         deadline = self._clock.monotonic() + CREATED_S
         while True:
-            for name, entry in (await self.describe(list(waiting))).items():
-                if len(entry["partitions"]) != waiting[name].partitions:
-                    raise specs.conflict(waiting[name], len(entry["partitions"]))
-                if all(partition["leader"] >= 0 for partition in entry["partitions"]):
-                    del waiting[name]
+            waiting: set[str] = set()
+            for view in await self._views(list(declared)):
+                led = {name for name, entry in view.items() if all(p["leader"] >= 0 for p in entry["partitions"])}
+                waiting |= set(declared) - led
+                for name, entry in view.items():
+                    if len(entry["partitions"]) != declared[name].partitions:
+                        raise specs.conflict(declared[name], len(entry["partitions"]))
             if not waiting:
                 return
             if self._clock.monotonic() >= deadline:
                 raise failures.unavailable(self._bootstrap, f"waiting for leaders of {', '.join(sorted(waiting))}")
             await self._clock.sleep(POLL_S)
+
+    async def _views(self, names: Sequence[str]) -> list[dict[str, dict[str, Any]]]:
+        """`describe` as each broker that answers sees it: they hear of a change one after the other."""
+
+        async def ask(client: Any) -> list[Any]:
+            nodes = [broker.nodeId for broker in client._client.cluster.brokers()]
+            answers = await asyncio.gather(
+                *(client._send_request(MetadataRequest(list(names)), node) for node in nodes), return_exceptions=True
+            )
+            answered = [answer for answer in answers if not isinstance(answer, BaseException)]
+            if not answered:
+                raise kafka.NodeNotReadyError("no broker answers")
+            return answered
+
+        return [
+            {entry["topic"]: entry for entry in answer.to_object()["topics"] if entry["error_code"] == 0}
+            for answer in await self.call("describing topics", ask)
+        ]
 
     async def list(self) -> dict[str, port.TopicSpec]:
         """Every topic that is not internal, with the spec that its settings stand for."""
@@ -210,7 +231,7 @@ class TopicAdmin:
                 raise failures.unavailable(self._bootstrap, f"deleting topic {name!r}", error.__name__)
         self.forget(name)
         deadline = self._clock.monotonic() + CREATED_S
-        while name in await self.describe([name]):
+        while any(name in view for view in await self._views([name])):
             if self._clock.monotonic() >= deadline:
                 raise failures.unavailable(self._bootstrap, f"waiting until topic {name!r} is gone")
             await self._clock.sleep(POLL_S)
