@@ -14,7 +14,7 @@ from sixfold.bus import port
 from sixfold_events.volume import VolumeDurableAdvanced
 from sixfold_functions.volume import topics
 
-QUIET_S = 0.05
+QUIET_S = 0.1
 """An advance without results is announced at most this often; nobody waits for it."""
 RESULTS_MAX = 2000
 """Results in one announcement, well below a record's limit."""
@@ -70,8 +70,10 @@ class Announcer:
             await self.flush()
 
     async def flush(self) -> None:
-        """Publish what is new."""
-        while self._results or self._state() != self._announced:
+        """Publish what is new: all results, and the state as it is then."""
+        if not self._results and self._state() == self._announced:
+            return
+        while True:
             results = self._results[:RESULTS_MAX]
             state = self._state()
             epoch, durable_lsn, append_offset = state
@@ -99,3 +101,5 @@ class Announcer:
                 continue
             del self._results[: len(results)]
             self._announced = (epoch, durable_lsn, append_offset)
+            if not self._results:
+                return

@@ -23,7 +23,7 @@ from sixfold_functions.volume.core.quorum import FOUR_OF_SIX
 
 CALLS_MAX = 2
 """Joint calls under way: one is being made durable while the next is gathered. More only makes batches smaller."""
-STALL_S = 1.0
+STALL_S = 3.0
 """A call that takes longer than this is a sign that a partition's leader is away."""
 LANE_BYTES_MAX = 32 * 1024 * 1024
 RETRY_S = 0.2

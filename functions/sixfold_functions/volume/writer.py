@@ -286,8 +286,7 @@ class VolumeWriter:
 
     def on_ack(self, ack: VolumeCopyAcknowledged) -> None:
         """Take a copy's word."""
-        now = self.clock.monotonic()
-        self._heard[ack.copy] = now
+        self._heard[ack.copy] = now = self.clock.monotonic()
         advanced = self.tracker.on_ack(ack)
         self.recovery.on_ack(ack, now)
         state = self.recovery.state
@@ -302,19 +301,16 @@ class VolumeWriter:
 
     def advance(self) -> None:
         """The durable LSN rose: free who waited for it, send who waited for room."""
-        results = []
         for append in self.sequencer.on_durable(self.tracker.durable_lsn):
             if append.waiter is not None and not append.waiter.done():
                 append.waiter.set_result(AppendResult(append.first_lsn, append.last_lsn))
             if append.request is not None:
-                results.append(announcer.Result(append.request.request_id, append.first_lsn, append.last_lsn))
-        if results:
-            self.announcer.add(results)
+                self.announcer.add([announcer.Result(append.request.request_id, append.first_lsn, append.last_lsn)])
         self._pump()
 
     def _announceable_offset(self) -> int:
-        unfinished = (append.request.offset for append in self.sequencer.unfinished() if append.request is not None)
-        return next(unfinished, self.answered_offset)
+        unfinished = self.sequencer.unfinished()
+        return next((each.request.offset for each in unfinished if each.request is not None), self.answered_offset)
 
     def answering(self, since: float) -> list[str]:
         """Copies that were heard of after `since` on the monotonic clock."""
