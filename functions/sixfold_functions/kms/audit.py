@@ -48,14 +48,20 @@ class Report(NamedTuple):
 
 def canonical(value: Any) -> str:
     """`value` as RFC 8785's JSON; of numbers only integers below 2^53 occur here."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # Python sorts by code points, which is the order of UTF-16 unless a character lies beyond the first plane.
+    return text if max(text) <= "\uffff" else _sorted(value)
+
+
+def _sorted(value: Any) -> str:
     if isinstance(value, Mapping):
         # RFC 8785 3.2.3: names are sorted by their UTF-16 code units.
         names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
         return (
-            "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{canonical(value[name])}" for name in names) + "}"
+            "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{_sorted(value[name])}" for name in names) + "}"
         )
     if isinstance(value, list | tuple):
-        return "[" + ",".join(canonical(each) for each in value) + "]"
+        return "[" + ",".join(_sorted(each) for each in value) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -15,6 +15,7 @@ from sixfold_events.kms import AliasChanged, KeyAnswered, KeyChanged, KeyRequest
 from sixfold_functions.kms import audit, core, messages, trail
 from sixfold_functions.kms.desk import Desk, Party, check_lane, open_desk
 from sixfold_functions.kms.memory import Memory
+from sixfold_functions.kms.topics import REQUEST_PARTITIONS
 
 STATE = "state"
 """One table for all rows: Kafka stores one table's rows in one batch, and needs a transaction for those of two."""
@@ -25,6 +26,7 @@ REPLAYED = "ReplayedRequestException"
     name="kms.serve",
     on=KeyRequested,
     emits=(KmsAudited, KeyChanged, AliasChanged, KeyAnswered),
+    concurrency=REQUEST_PARTITIONS,
     tables=(STATE,),
 )
 async def serve(request: KeyRequested, ctx: Context) -> None:

@@ -16,6 +16,7 @@ class Vault:
 
     def __init__(self, opened: root.Root | root.RootKeyError) -> None:
         self._opened = opened
+        self._derived: dict[str, bytes] = {}
 
     @property
     def root(self) -> root.Root:
@@ -26,11 +27,16 @@ class Vault:
 
     def session_keys(self) -> tuple[bytes, bytes]:
         """The keys of access keys' secrets and of session tokens."""
-        return self.root.derive("sts"), self.root.derive("session")
+        return self._derive("sts"), self._derive("session")
 
     def domain(self) -> Domain:
         """The key that key material is wrapped under."""
-        return Domain(self.root.derive("domain 1"), self.root.id)
+        return Domain(self._derive("domain 1"), self.root.id)
+
+    def _derive(self, purpose: str) -> bytes:
+        if purpose not in self._derived:
+            self._derived[purpose] = self.root.derive(purpose)
+        return self._derived[purpose]
 
 
 async def open_vault(process: Process) -> Vault:
