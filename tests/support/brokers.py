@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def engine() -> None:
         if present is None:
             raise NoEngineError("no container engine: DOCKER_HOST is not set and no docker or podman socket is there")
         os.environ["DOCKER_HOST"] = f"unix://{present}"
+    _reach(os.environ["DOCKER_HOST"])
     import docker  # type: ignore[import-untyped]
     import docker.errors  # type: ignore[import-untyped]
 
@@ -83,6 +85,19 @@ def engine() -> None:
     finally:
         if client is not None:
             client.close()
+
+
+def _reach(address: str) -> None:
+    """Return when something listens there: the docker package leaves a socket open where nothing does."""
+    where = urllib.parse.urlsplit(address)
+    try:
+        if where.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(where.path)
+        elif where.scheme == "tcp":
+            socket.create_connection((where.hostname or "", where.port or 2375), timeout=5).close()
+    except OSError as error:
+        raise NoEngineError(f"no container engine answers at {address}: {error}") from error
 
 
 @contextlib.contextmanager
