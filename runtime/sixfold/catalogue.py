@@ -106,6 +106,11 @@ class Catalogue:
                 specs[name] = dead_letter.topic_spec(function, specs)
         return tuple(specs.values())
 
+    def topics_for(self, functions: Iterable[AnyFunction]) -> list[port.TopicSpec]:
+        """The specs of the topics that `functions` read and write."""
+        needed = {cls.__event__.topic for function in functions for cls in (*function.on, *function.emits)}
+        return [spec for spec in self.topics if spec.name in needed]
+
     def function(self, name: str) -> AnyFunction:
         """The function `name`. Raises UnknownNameError."""
         if name not in self.functions:

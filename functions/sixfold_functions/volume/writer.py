@@ -2,8 +2,7 @@
 
 It takes the volume over by recovery, gives LSNs, sends each batch to all six copies in one publish call, and runs the
 quorum tracker's core on the copies' acknowledgements itself: two hops from an append to its acknowledgement.
-`VolumeWriter` is the shell around the cores; `takeover.py` drives recovery, `requests.py` serves those who append
-through the log.
+It is the shell around the cores; `takeover.py` drives recovery, `requests.py` serves appends through the log.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ class VolumeWriter:
         settings: WriterSettings | None = None,
     ) -> None:
         self.volume = volume
-        self.name = name
-        """Who this is, for people."""
+        self.name = name  # who this is, for people
         self.bus = bus
         self.registry = registry
         self.clock = clock or clocks.SystemClock()
@@ -60,8 +58,7 @@ class VolumeWriter:
         self.changed = asyncio.Event()
         """Set at each acknowledgement and each tick."""
         self.failure: Exception | None = None
-        self.answered_offset = 0
-        """Next offset of `volume.append` to take; every request below has been taken."""
+        self.answered_offset = 0  # next offset of `volume.append` to take; every request below has been taken
         self.succeeded = asyncio.Event()
         """Set once this writer also knows which append requests its predecessors took."""
         self._source = f"/volumes/{volume}/writer"

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -47,6 +47,20 @@ errors = _Console(stderr=True)
 """Standard error: progress, warnings, errors."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+
+
+def _add_apps(ctx: typer.Context, apps: list[str] | None) -> list[str] | None:
+    if apps:
+        chosen = settings(ctx)
+        ctx.find_root().obj = replace(chosen, apps=(*chosen.apps, *apps))
+    return apps
+
+
+AppOption = Annotated[
+    list[str] | None,
+    typer.Option("--app", callback=_add_apps, help="Your own functions; as the global option."),
+]
+"""`--app` after the verb. Its callback puts it into the settings, where `known` sees it."""
 
 
 @dataclass(frozen=True)

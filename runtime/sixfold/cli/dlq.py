@@ -24,6 +24,7 @@ app = typer.Typer(help="Look at records that functions could not handle.", no_ar
 def ls(
     ctx: typer.Context,
     function: Annotated[str | None, typer.Argument(help="Of this function alone.", show_default=False)] = None,
+    apps: common.AppOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """List dead letters, oldest first, with what went wrong.
@@ -39,6 +40,7 @@ def show(
     ctx: typer.Context,
     function: Annotated[str, typer.Argument(help="The function that could not handle it.")],
     offset: Annotated[int, typer.Argument(min=0, help="Its number in `dlq ls`.")],
+    apps: common.AppOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show one dead letter with its event, its bytes and the error's stack.

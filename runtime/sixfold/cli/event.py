@@ -18,7 +18,7 @@ app = typer.Typer(help="Event types and samples.", no_args_is_help=True, pretty_
 
 
 @app.command()
-def types(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
+def types(ctx: typer.Context, apps: common.AppOption = None, as_json: common.JsonOption = False) -> None:
     """List every event type with its topic and its fields.
 
     Example:  sixfold event types --json
@@ -31,6 +31,7 @@ def types(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
 def new(
     ctx: typer.Context,
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Such as git.pushed.")],
+    apps: common.AppOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Print a sample event as JSON, to edit and to give to `publish` or `invoke`.

@@ -13,7 +13,7 @@ from sixfold import errors as failures
 from sixfold.cli import common
 
 
-def functions(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
+def functions(ctx: typer.Context, apps: common.AppOption = None, as_json: common.JsonOption = False) -> None:
     """List every function with what it consumes and emits.
 
     Example:  sixfold functions --json
@@ -45,7 +45,7 @@ def _functions(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def topics(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
+def topics(ctx: typer.Context, apps: common.AppOption = None, as_json: common.JsonOption = False) -> None:
     """List every topic with its records, and how far behind each of its functions is.
 
     Example:  sixfold topics --json
@@ -82,6 +82,7 @@ async def _topic(opened: bus.Bus, spec: bus.TopicSpec, known: catalogue.Catalogu
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("Topic", "Partitions", "Records", "Cleanup", "Lag of its functions")
+    table.columns[0].overflow = "fold"
     table.columns[1].justify = table.columns[2].justify = "right"
     for row in rows:
         lag = ", ".join(f"{name} {records}" for name, records in row["lag"].items())

@@ -125,21 +125,21 @@ def main(arguments: list[str] | None = None) -> Any:
             common.say(expected)
             sys.exit(common.exit_code(expected))
         common.errors.print(f"error: {type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
-        where = _write_traceback(error)
+        where = _write_traceback(error, sys.argv[1:] if arguments is None else arguments)
         common.errors.print(f"This is a fault in Sixfold; {where}.", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
-def _write_traceback(error: Exception) -> str:
+def _write_traceback(error: Exception, words: list[str]) -> str:
     """Keep the traceback where it can be sent from; says where it lies."""
     text = "".join(traceback.format_exception(error))
-    folder = _data_dir(sys.argv[1:]) / "logs"
+    folder = _data_dir(words) / "logs"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / "command-line.log"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(f"sixfold {' '.join(sys.argv[1:2])}\n{text}\n")
+            file.write(f"{text}\n")
         return f"its traceback is in {path}"
     sys.stderr.write(text)
     return "its traceback is above"

@@ -44,6 +44,7 @@ def publish(
         str | None, typer.Option("--file", help="A file with one JSON object a line, or - for standard input.")
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Publish --data so many times.")] = 1,
+    apps: common.AppOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Publish events of one type; each is checked first, and nothing is stored where one does not fit.

@@ -51,7 +51,11 @@ async def read(
 ) -> AsyncIterator[bus.Record]:
     """Records from `start` on, at most `count`; without `follow` until the ends that the partitions have now."""
     ends = {partition: await opened.offsets(partition) for partition in partitions}
-    left = {partition for partition in partitions if ends[partition].end > ends[partition].start}
+    begins = {
+        partition: await opened.offset_at(partition, start.timestamp_ms) if start.at == "timestamp" else offsets.start
+        for partition, offsets in ends.items()
+    }
+    left = {partition for partition in partitions if ends[partition].end > begins[partition]}
     if not follow and (not left or start == bus.LATEST):
         return
     given = 0

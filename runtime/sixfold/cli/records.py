@@ -49,7 +49,8 @@ def as_json(record: bus.Record, registry: Registry) -> dict[str, Any]:
     except DecodeError as error:
         item["data_base64"] = base64.b64encode(record.value).decode()
         item["datacontenttype"] = "application/octet-stream"
-        item["decodeerror"] = str(error)
+        known = registry.class_of(attributes.type) is not None
+        item["decodeerror"] = str(error) if known else "unknown event type; --app names the code that defines it"
     return item
 
 

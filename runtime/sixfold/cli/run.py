@@ -145,8 +145,7 @@ def _is_installed(function: AnyFunction) -> bool:
 async def _work(functions: tuple[AnyFunction, ...], theirs: catalogue.Catalogue, process: Process) -> None:
     from sixfold import running
 
-    work = asyncio.create_task(
-        running.run_functions(process, functions, stopping=process.stopping, topics=theirs.topics)
-    )
+    topics = theirs.topics_for(functions)
+    work = asyncio.create_task(running.run_functions(process, functions, stopping=process.stopping, topics=topics))
     process.ready()
     await work

@@ -21,7 +21,9 @@ FolderOption = Annotated[
 
 
 @app.command()
-def check(ctx: typer.Context, folder: FolderOption = None, as_json: common.JsonOption = False) -> None:
+def check(
+    ctx: typer.Context, folder: FolderOption = None, apps: common.AppOption = None, as_json: common.JsonOption = False
+) -> None:
     """Check that every event type is frozen, unchanged, and compatible with all its versions. Exit code 1 if not.
 
     Example:  sixfold schema check
@@ -44,7 +46,9 @@ def check(ctx: typer.Context, folder: FolderOption = None, as_json: common.JsonO
 
 
 @app.command()
-def freeze(ctx: typer.Context, folder: FolderOption = None, as_json: common.JsonOption = False) -> None:
+def freeze(
+    ctx: typer.Context, folder: FolderOption = None, apps: common.AppOption = None, as_json: common.JsonOption = False
+) -> None:
     """Write the schema of every version that is not frozen yet; frozen files stay as they are.
 
     Example:  sixfold schema freeze

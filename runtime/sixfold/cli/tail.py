@@ -17,6 +17,7 @@ def tail(
     ] = "earliest",
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many records.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")] = False,
+    apps: common.AppOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Print the events of a topic, oldest first within a partition, and stop at its present end.

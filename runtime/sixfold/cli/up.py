@@ -36,6 +36,7 @@ def up(
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Do not start this process or service. Repeatable.")
     ] = None,
+    apps: common.AppOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the system is up; stop it with `down`.")
     ] = False,
