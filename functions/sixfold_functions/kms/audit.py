@@ -57,9 +57,7 @@ def _sorted(value: Any) -> str:
     if isinstance(value, Mapping):
         # RFC 8785 3.2.3: names are sorted by their UTF-16 code units.
         names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
-        return (
-            "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{_sorted(value[name])}" for name in names) + "}"
-        )
+        return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{_sorted(value[name])}" for name in names) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(_sorted(each) for each in value) + "]"
     return json.dumps(value, ensure_ascii=False)

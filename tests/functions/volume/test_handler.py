@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.functions.volume.making import E1, E2, ack
+
 from sixfold.testing import Harness
 from sixfold_events.volume import VolumeStatusChanged
 from sixfold_functions.volume.handler import track
-from tests.functions.volume.making import E1, E2, ack
 
 COPIES = ("a1", "a2", "b1", "b2", "c1", "c2")
 
@@ -19,7 +20,9 @@ async def test_the_tracker_publishes_what_is_durable_and_where_each_copy_is() ->
             await harness.advance(1.0)
         status = (await harness.emitted(VolumeStatusChanged))[-1]
         assert (status.epoch, status.durable_lsn) == (E1, 6)
-        assert {copy.copy: copy.complete_lsn for copy in status.copies} == dict(zip(COPIES, range(9, 3, -1), strict=True))
+        assert {copy.copy: copy.complete_lsn for copy in status.copies} == dict(
+            zip(COPIES, range(9, 3, -1), strict=True)
+        )
 
 
 async def test_a_new_epoch_must_be_acknowledged_anew() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.runtime.embedded import program
@@ -10,6 +11,7 @@ from tests.runtime.embedded.processes import Processes, owner_pid, until
 
 from sixfold import clock as clocks
 from sixfold.bus import port
+from sixfold.bus.embedded import settings
 from sixfold.bus.embedded.client import EmbeddedBus
 
 KILLS = 5
@@ -84,3 +86,45 @@ async def test_an_owner_that_closes_hands_over_without_a_word_lost(processes: Pr
     values, _, _ = await _read_all(folder)
     acknowledged = [value for note in processes.all_notes("acknowledged") for value in note["acknowledged"]]
     assert sorted(values) == sorted(acknowledged)
+
+
+async def test_members_are_not_waited_for_when_all_processes_died(processes: Processes, folder: Path) -> None:
+    """After a kill of every process the next member gets its partitions at once; while one lives, it is waited for."""
+    patient = settings.Settings(takeover_grace_s=60.0)
+    await processes.start("idle")
+    await processes.start("consume")
+    await processes.start("publish")
+    await until(lambda: len(processes.all_notes("committed")) > 3, "the consumer consumes")
+    processes.close()
+    async with (
+        EmbeddedBus(folder, clock=clocks.SystemClock(), settings=patient) as bus,
+        bus.subscribe(program.GROUP, [program.TOPIC]) as consumer,
+    ):
+        await until(lambda: len(consumer.assignment()) == program.PARTITIONS, "the member has all partitions")
+
+
+async def test_a_member_that_lives_keeps_its_partitions_through_a_takeover(processes: Processes, folder: Path) -> None:
+    """A new member that is quicker with the new owner does not get what another member still holds."""
+    await processes.start("idle")
+    lost: list[port.TopicPartition] = []
+
+    class Listener:
+        async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
+            """Nothing to do."""
+
+        async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:
+            lost.extend(partitions)
+
+        async def on_lost(self, partitions: Sequence[port.TopicPartition]) -> None:
+            lost.extend(partitions)
+
+    async with (
+        EmbeddedBus(folder, clock=clocks.SystemClock()) as bus,
+        bus.subscribe(program.GROUP, [program.TOPIC], listener=Listener()) as consumer,
+    ):
+        await until(lambda: len(consumer.assignment()) == program.PARTITIONS, "the member has all partitions")
+        held = consumer.assignment()
+        await processes.kill_owner()
+        await consumer.settle(offsets=dict.fromkeys(held, 0))
+        assert consumer.assignment() == held
+        assert lost == []

@@ -255,8 +255,8 @@ class Link:
         if lock is None:
             return
         candidate = server.Server(self._folder, lock, self._settings, self.clock)
+        self._server = candidate  # from now on `close` stops it, also while it starts
         await candidate.start()
-        self._server = candidate
 
     async def _greet(self) -> _Connection:
         loop = asyncio.get_running_loop()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterable
 
 import apsw
 
 from sixfold.bus.embedded import store as store_
 
 _OWNER = "owner"
-_MEMBERS = "members"
+_MEMBER = "member:"
+"""With the number of a process that has members of groups."""
 
 
 class Marks:
@@ -20,29 +23,40 @@ class Marks:
         found = {str(name) for (name,) in store.execute("SELECT name FROM marks")}
         self.owner_left = _OWNER in found
         """The last owner was killed, or other clients go on under this one: retries may come."""
-        self.members_left = _MEMBERS in found
-        """Members of groups may come back."""
-        self._members = self.members_left
-        if not self.owner_left:
-            self._set(_OWNER)
+        members = {name for name in found if name.startswith(_MEMBER)}
+        gone = {name for name in members if not _runs(int(name.removeprefix(_MEMBER)))}
+        self._members = members - gone
+        self.members_left = bool(self._members)
+        """A process with members of groups still runs: they come back."""
+        self._change(add=[_OWNER], remove=gone)
 
-    def members_come(self) -> None:
-        """A group has a member."""
-        if not self._members:
-            self._members = self._set(_MEMBERS)
+    def members_come(self, process: int) -> None:
+        """A process has a member of a group."""
+        name = f"{_MEMBER}{process}"
+        if name not in self._members and self._change(add=[name]):
+            self._members.add(name)
 
     def leave(self, *, members: bool, clients: bool) -> None:
         """The owner ends; `members` of groups and other `clients` go on or not."""
-        gone = ([] if members else [_MEMBERS]) + ([] if clients else [_OWNER])
-        with contextlib.suppress(apsw.FullError), self._store.transaction():
-            for name in gone:
-                self._store.execute("DELETE FROM marks WHERE name = ?", (name,))
+        self._change(remove=[*([] if members else self._members), *([] if clients else [_OWNER])])
 
-    def _set(self, name: str) -> bool:
+    def _change(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
         """False on a full disk: a mark is a help to the next owner, not worth refusing readers for."""
-        try:
-            with self._store.transaction():
+        with contextlib.suppress(apsw.FullError), self._store.transaction():
+            for name in add:
                 self._store.execute("INSERT OR REPLACE INTO marks VALUES(?, 1)", (name,))
-        except apsw.FullError:
-            return False
-        return True
+            for name in remove:
+                self._store.execute("DELETE FROM marks WHERE name = ?", (name,))
+            return True
+        return False
+
+
+def _runs(process: int) -> bool:
+    """True where there is such a process; one that got the number later only costs its group a short wait."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -95,7 +95,7 @@ class Owner:
                 self._polls.add(session, request)
             elif isinstance(request, wire.Join):
                 self._committer.flush()
-                self._marks.members_come()
+                self._marks.members_come(session.process)
                 self._coordinator.join(session, request)
             elif isinstance(request, wire.Revoked):
                 self._committer.flush()

@@ -1,5 +1,7 @@
 """Who owns the log: the holder of a file lock, reached through a Unix socket.
 
+A process that forks without starting another program shares the lock with its child: open the bus after the fork.
+
 The socket is `bus.sock` in the log's folder. Where that path is longer than a socket address may be (about 100
 bytes), it lies in a folder of our own, `$XDG_RUNTIME_DIR/sixfold-UID` or `/tmp/sixfold-UID`, named by a hash of the log's folder.
 """

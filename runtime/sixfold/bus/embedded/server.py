@@ -40,6 +40,7 @@ class Server:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
+        self._stop_requested = False
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         # A daemon: a program that ends without closing its bus is not held up; the log survives it as it does a kill.
@@ -66,6 +67,7 @@ class Server:
         self._thread.join()
 
     def _request_stop(self) -> None:
+        self._stop_requested = True
         if self._loop is not None and self._stopping is not None:
             with contextlib.suppress(RuntimeError):  # the loop closed by itself
                 self._loop.call_soon_threadsafe(self._stopping.set)
@@ -90,6 +92,8 @@ class Server:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        if self._stop_requested:  # before there was a loop to tell
+            self._stopping.set()
         store = store_.Store(self._folder, self._settings, self._clock)
         try:
             try:
