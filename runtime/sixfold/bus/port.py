@@ -19,7 +19,8 @@ Settling. `Consumer.settle` appends records, stores state and commits offsets. W
 of it or none. With `atomic=False` a back end may do it in that order, so a crash can leave a prefix: outputs without
 state, or both without the commit, never a commit without its outputs. State carries the offset it reflects: a
 consumer whose state reflects more than was committed starts after what its state reflects. A settle for a partition
-that is not this member's own any more raises `FencedError` and stores nothing.
+that is not this member's own any more raises `FencedError` and stores nothing. An atomic settle may become
+visible to others some moments after it returned, as Kafka's transactions do; whoever takes the partition over sees it.
 
 Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default.
 """
