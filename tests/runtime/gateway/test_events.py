@@ -174,3 +174,11 @@ async def test_near_names_of_a_type_are_told(gateway: Running) -> None:
     """A typing error is mended at once."""
     answer = await post(gateway, event(type="git.pushd"), STRUCTURED)
     assert "git.pushed" in answer.json()["detail"]
+
+
+async def test_a_bus_that_is_gone_is_503_and_says_when_to_come_again(gateway: Running) -> None:
+    """Not the caller's fault, so not a 4xx; the answer is worth a retry."""
+    await gateway.bus.__aexit__(None, None, None)
+    answer = await post(gateway, event(), STRUCTURED)
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["Retry-After"] == "1"
