@@ -17,11 +17,10 @@ from sixfold import errors
 from sixfold.cli import common
 from sixfold.follower import Follower
 from sixfold_functions.identity import client as identity
-from sixfold_functions.kms import auditing, client, keyring, root, trail
+from sixfold_functions.kms import client, keyring, root, trail
 from sixfold_functions.kms.topics import topics
 
 app = typer.Typer(no_args_is_help=True, help="Keys, and data keys for role claims.")
-app.add_typer(auditing.app, name="audit")
 
 RoleOption = Annotated[
     str | None, typer.Option("--role", help="Role to assume; the operator asks where none is named.")

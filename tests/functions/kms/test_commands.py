@@ -142,17 +142,17 @@ async def test_from_an_issuer_to_a_data_key_and_a_verified_trail(shell: Shell) -
 
 
 async def audit_verifies(shell: Shell) -> None:
-    report = await shell.json("kms", "audit", "verify")
+    report = await shell.json("audit", "verify")
     assert report["problems"] == []
-    lines = (await shell.run("kms", "audit", "tail", "-n", "1000", "--json")).out.splitlines()
+    lines = (await shell.run("audit", "tail", "-n", "1000", "--json")).out.splitlines()
     assert len(lines) == report["links"]
     assert any(json.loads(line)["error_code"] == "AccessDeniedException" for line in lines)
     exported = shell.folder / "links"
     exported.write_text("\n".join(lines))
     heads = [word for head in report["heads"].values() for word in ("--head", head)]
-    assert (await shell.run("kms", "audit", "verify", "--file", str(exported), *heads)).code == 0
+    assert (await shell.run("audit", "verify", "--file", str(exported), *heads)).code == 0
     exported.write_text("\n".join(lines[:-1]))
-    cut = await shell.run("kms", "audit", "verify", "--file", str(exported), *heads)
+    cut = await shell.run("audit", "verify", "--file", str(exported), *heads)
     assert cut.code == 1
     assert "missing" in cut.out
 
@@ -169,7 +169,7 @@ async def test_bad_input_is_said_clearly_and_changes_nothing(tmp_path: Path) -> 
         (["identity", "token", "--sub", "a"], "create-local"),
         (["kms", "create-key"], "sixfold up"),
         (["kms", "data-key", "--key", "alias/a", "--role", "r"], "--token-file"),
-        (["kms", "audit", "verify", "--head", "x"], "CHAIN:SEQ:HASH"),
+        (["audit", "verify", "--head", "x"], "CHAIN:SEQ:HASH"),
     ]
     for words, message in wanted:
         ran = await shell.run(*words)
