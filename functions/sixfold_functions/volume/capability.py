@@ -17,13 +17,14 @@ capability = Capability(
             name="volume.storage",
             run="sixfold_functions.volume.storage:run",
             summary="One copy of the volume",
-            options=("copy",),
+            options=("copy", "volume"),
             instances=tuple({"copy": copy} for copy in layout.COPIES),
         ),
         Service(
             name="volume.writer",
             run="sixfold_functions.volume.requests:run",
             summary="The volume's one writer, for everyone who appends through the log",
+            options=("volume",),
         ),
     ),
 )

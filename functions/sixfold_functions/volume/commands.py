@@ -27,8 +27,6 @@ REQUESTS_MAX = 4
 """Requests under way at once; they are appended in order all the same."""
 PROGRESS_FROM = 2 * PART_RECORDS_MAX
 
-VolumeOption = Annotated[str, typer.Option("--volume", help="Name of the volume.", hidden=True)]
-
 
 class Appended(msgspec.Struct, frozen=True, kw_only=True):
     """What `append` prints."""

@@ -28,11 +28,13 @@ class Fleet:
         data_dir: Path,
         *,
         bus_url: str = "embedded:",
+        volume: str = layout.DEFAULT_VOLUME,
         copies: Iterable[str] = layout.COPIES,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._bus_url = bus_url
+        self._volume = volume
         self._copies = tuple(copies)
         self._environment = {**os.environ, **(environment or {})}
         self.processes: dict[str, asyncio.subprocess.Process] = {}
@@ -69,6 +71,8 @@ class Fleet:
                 self._bus_url,
                 "run",
                 *arguments,
+                "--volume",
+                self._volume,
                 stdout=log,
                 stderr=log,
                 env=self._environment,

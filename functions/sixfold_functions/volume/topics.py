@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 
 from sixfold import clock as clocks
+from sixfold import errors
 from sixfold.bus import port
 from sixfold_functions.volume.core import layout
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 DAY_MS = 24 * 3600 * 1000
 ACKS_BYTES_MAX = 256 * 1024 * 1024
 """Acknowledgements are worth something only while they are new."""
@@ -19,8 +22,12 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
 
     `redo` and `reads` have one partition a copy, its leader in the copy's zone and no replicas: the six copies are
     the replication, so a lost zone takes only its own two. The redo is kept for a week, since a copy that was away
-    reads on from where it stopped; the truth is in the copies' own logs.
+    reads on from where it stopped; the truth is in the copies' own logs. Raises UsageError for a name that cannot be.
     """
+    if not _NAME.fullmatch(volume):
+        raise errors.UsageError(
+            f"volume {volume!r}: expected 1 to 64 small letters, digits and hyphens; it names topics and a folder"
+        )
     topics = layout.topics(volume)
     zones = tuple(place.zone for place in layout.PLACES)
     copies = len(layout.PLACES)
