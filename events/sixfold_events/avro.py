@@ -154,6 +154,9 @@ class Codec:
         buffer.seek(5)
         try:
             datum = fastavro.schemaless_reader(buffer, writer or self._parsed, self._parsed if writer else None)
+            if writer is None and self._flat:
+                # Read with the class's own schema, so every field is there and of its Avro type, which is its own.
+                return self.cls(**cast("dict[str, Any]", datum))
             if writer is not None:
                 datum = cast("dict[str, Any]", datum)
                 for name in self._bytes:
