@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent import futures
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -54,18 +54,16 @@ class Caller:
     """Calls one function's handler."""
 
     def __init__(self, function: AnyFunction, threads_max: int) -> None:
+        self.inline: Callable[[Event, Context], Awaitable[Any]] | None = (
+            function.handler if inspect.iscoroutinefunction(function.handler) else None
+        )
+        """The handler to await in the runner's task; None for a plain one, which goes `in_thread`."""
         self._function = function
-        self._inline = inspect.iscoroutinefunction(function.handler)
         self._threads_max = threads_max
         self._pool: futures.ThreadPoolExecutor | None = None
 
-    def __call__(self, runner: Runner, event: Event, context: Context) -> Awaitable[Any]:
-        """The handler's result."""
-        if self._inline:
-            return cast("Awaitable[Any]", self._function.handler(event, context))
-        return self._in_thread(runner, event, context)
-
-    async def _in_thread(self, runner: Runner, event: Event, context: Context) -> Any:
+    async def in_thread(self, runner: Runner, event: Event, context: Context) -> Any:
+        """The plain handler's result."""
         if self._pool is None:
             self._pool = futures.ThreadPoolExecutor(self._threads_max, thread_name_prefix=self._function.name)
         call = runner.thread = self._pool.submit(contextvars.copy_context().run, self._function.handler, event, context)

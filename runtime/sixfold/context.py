@@ -202,4 +202,6 @@ class Context:
 
     def writes(self) -> list[port.StatePut]:
         """Every table's writes, for settling."""
+        if not self._tables:
+            return []
         return [put for table in self._tables.values() for put in table.writes()]

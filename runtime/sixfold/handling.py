@@ -178,7 +178,9 @@ class Handling:
 
     async def _slice(self, runner: calling.Runner, lane: lanes.Lane) -> None:
         """Handle records of `lane` until it is empty, one of them waits, or it is another lane's turn."""
-        monotonic, items = self._process.clock.monotonic, lane.items
+        # The hot path: what it needs of `self` is looked up once, not for each record.
+        function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
+        monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
         now = monotonic()
         until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopping.is_set
         while items and left and now < until:
@@ -188,18 +190,21 @@ class Handling:
                 self._quiet.set()
                 continue
             left -= 1
-            partition.highest = max(partition.highest, record.offset)
-            ctx = context.Context(self._function, record, self._process, partition.tables, attempt)
+            if record.offset > partition.highest:
+                partition.highest = record.offset
+            ctx = context.Context(function, record, process, partition.tables, attempt)
             outputs: Sequence[port.NewRecord] = ()
             error: BaseException | None = None
             runner.partition = partition
             partition.running += 1
             try:
-                event = self._intake.event(record)
+                event = decode(record)
                 if event is not None:
                     runner.started_s = now
-                    await self._caller(runner, event, ctx)
-                    outputs = self._outputs.checked(self._function, ctx.outputs())
+                    await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))
+                    outputs = ctx.outputs()
+                    if outputs:
+                        self._outputs.check(self._function, outputs)
             except asyncio.CancelledError as cancelled:
                 if runner.interrupt is None and runner.task is not None and runner.task.cancelling():
                     raise
@@ -209,7 +214,7 @@ class Handling:
             called, runner.started_s = runner.started_s is not None, None
             last, now = now, monotonic()
             if called:
-                self._counters.observe(now - last)
+                observe(now - last)
             else:
                 self._counters.skipped += error is None
             if runner.interrupt is not None:

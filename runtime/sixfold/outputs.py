@@ -23,8 +23,8 @@ class OutputCheck:
         """Take the limits from `topics`, the bus's own word."""
         self._limits = {name: spec.record_bytes_max for name, spec in topics.items()}
 
-    def checked(self, function: AnyFunction, outputs: Sequence[port.NewRecord]) -> Sequence[port.NewRecord]:
-        """`outputs`. Raises OutputTooLargeError where one exceeds its topic's limit."""
+    def check(self, function: AnyFunction, outputs: Sequence[port.NewRecord]) -> None:
+        """Raises OutputTooLargeError where one of `outputs` exceeds its topic's limit."""
         for output in outputs:
             limit = self._limits.get(output.topic)
             if limit is not None and (size := bytes_of(output)) > limit:
@@ -32,7 +32,6 @@ class OutputCheck:
                     f"{function.name} emitted a record of {size} bytes to {output.topic}, which takes {limit}; "
                     "store large data elsewhere and emit where it is"
                 )
-        return outputs
 
 
 def bytes_of(record: port.NewRecord) -> int:

@@ -8,6 +8,7 @@ go on, and the process ends with that error once it is stopped, or at once where
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 
@@ -42,6 +43,7 @@ async def run_functions(
     FunctionBugError where a function's code contradicts its declaration (the first one, at the end).
     """
     await create_topics(process.require_bus(), functions, topics)
+    _spare_the_collector()
     runs = [Run(function, process, limits=limits) for function in functions]
     reporter = reporting.Reporter(process, [run.counters for run in runs], refresh=lambda: _refresh(runs))
     reports = asyncio.create_task(reporter.run(), name="report")
@@ -129,6 +131,15 @@ class Run:
                 log.error("a worker crashed", action="restart", wait_s=wait_s, why=str(error), exc_info=unexpected)
                 self._on_change()
                 await _sleep(clock.sleep(wait_s), stopping)
+
+
+def _spare_the_collector() -> None:
+    """Have Python look for cyclic garbage less often: records are many, short-lived and free of cycles.
+
+    Measured: 2 of 18 microseconds an event. What was imported is left out of every look.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _refresh(runs: Sequence[Run]) -> None:
