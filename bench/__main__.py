@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -60,15 +61,12 @@ async def local_kafka(folder: Path) -> str:
     """Bootstrap servers of a broker: SIXFOLD_TEST_KAFKA, else one started from its jars. Raises OSError without one."""
     if os.environ.get("SIXFOLD_TEST_KAFKA"):
         return os.environ["SIXFOLD_TEST_KAFKA"]
-    script = ROOT / "tests" / "kafka" / "local"
-    process = await asyncio.create_subprocess_exec(
-        str(script), "start", str(folder), "--parent", str(os.getpid()),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, problems = await process.communicate()
-    if process.returncode:
-        raise OSError(problems.decode(errors="replace").strip().splitlines()[-1])
-    return out.decode().split()[-1]
+    command = [str(ROOT / "tests" / "kafka" / "local"), "start", str(folder), "--parent", str(os.getpid())]
+    # Not uvloop's subprocess: the brokers would inherit its ends of the pipes, which then never close.
+    started = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    if started.returncode:
+        raise OSError(started.stderr.strip().splitlines()[-1])
+    return started.stdout.split()[-1]
 
 
 async def main() -> None:
