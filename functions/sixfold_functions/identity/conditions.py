@@ -2,7 +2,8 @@
 
 A key that has several values (a claim that is a list) satisfies a positive operator when any of its values does, and
 a negated one when none does, so a negation is exactly the opposite of what it negates. A key that is absent fails
-positive operators and satisfies negated ones; `…IfExists` makes absence satisfy either.
+positive operators and satisfies negated ones; `…IfExists` makes absence satisfy either. Names of keys are told apart
+without regard to case (`keys.py`), values by what their operator says.
 
 Source: AWS IAM User Guide, "IAM JSON policy elements: Condition operators".
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
+
+from sixfold_functions.identity import keys
 
 Context = Mapping[str, Sequence[str]]
 """Condition keys with the values that they have in this request."""
@@ -119,7 +122,7 @@ def problem(operator: str, key: str, values: Sequence[str]) -> str | None:
         return f"Null on {key!r}: expected true or false, found {wrong[0]!r}" if wrong else None
     if name not in OPERATORS:
         return f"operator {operator!r} is unknown; known are Null, {', '.join(OPERATORS)}, each with IfExists"
-    if quantifier == "ForAllValues:" and key.lower().startswith("kms:encryptioncontext:"):
+    if quantifier == "ForAllValues:" and keys.fold(key).startswith(keys.fold(keys.ENCRYPTION_CONTEXT)):
         # AWS KMS Developer Guide: ForAllValues holds for an absent key, which would open the key to any context.
         return f"operator {operator!r} on {key!r}: ForAllValues holds where the key is absent; use a plain operator"
     if name.startswith("Numeric"):
@@ -140,9 +143,9 @@ def split(operator: str) -> tuple[str, str, bool]:
 
 
 def holds(condition: Condition, context: Context) -> bool:
-    """Whether one line of a condition block holds in `context`."""
+    """Whether one line of a condition block holds in `context`, whose names are folded (`keys.folded`)."""
     quantifier, name, if_exists = split(condition.operator)
-    found = context.get(condition.key, ())
+    found = context.get(keys.fold(condition.key), ())
     if name == "Null":
         return ("true" if not found else "false") in {value.lower() for value in condition.values}
     operator = OPERATORS[name]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sixfold_events.identity import IssuerRegistered, RoleDefined
-from sixfold_functions.identity import jwks, policy, sessions, token
+from sixfold_functions.identity import jwks, keys, policy, sessions, token
 from sixfold_functions.identity.conditions import Context
 from sixfold_functions.identity.refusal import Refusal
 
@@ -53,10 +53,12 @@ class Directory:
     roles: dict[str, Role] = field(default_factory=dict)
 
     def apply(self, event: object) -> None:
-        """Take one event in. Raises InvalidEntryError where it could never have been stored."""
+        """Take one event in. Raises InvalidEntryError where it cannot be stored; what it was to replace is gone too."""
         if isinstance(event, IssuerRegistered):
+            self.issuers.pop(event.url, None)
             self.issuers[event.url] = issuer_of(event)
         elif isinstance(event, RoleDefined):
+            self.roles.pop(event.name, None)
             self.roles[event.name] = role_of(event)
 
 
@@ -207,6 +209,6 @@ def permits(role: Role | None, session: sessions.Session, action: str, resource:
         return True
     if role is None or role.name != session.role:
         return False
-    seen = {f"aws:PrincipalTag/{claim}": values for claim, values in session.tags.items()}
+    seen = {f"{keys.TAG}{claim}": values for claim, values in session.tags.items()}
     seen["aws:PrincipalArn"] = (role.arn,)
     return policy.evaluate([role.permission], policy.Request(action, resource, {**context, **seen})).allowed

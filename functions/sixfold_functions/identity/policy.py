@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sixfold_functions.identity import conditions
+from sixfold_functions.identity import conditions, keys
 from sixfold_functions.identity.conditions import Condition, Context
 
 DOCUMENT_CHARS_MAX = 10_240
@@ -71,8 +71,9 @@ class Verdict(NamedTuple):
 def evaluate(policies: Iterable[Policy], request: Request) -> Verdict:
     """Explicit deny anywhere wins; else any allow; else denied."""
     allowed: str | None = None
+    request = request._replace(context=keys.folded(request.context))
     for number, statement in enumerate(each for policy in policies for each in policy):
-        if applies(statement, request):
+        if _applies(statement, request):
             name = statement.sid or f"statement {number}"
             if statement.effect is Effect.DENY:
                 return Verdict(False, name)
@@ -80,8 +81,8 @@ def evaluate(policies: Iterable[Policy], request: Request) -> Verdict:
     return Verdict(allowed is not None, allowed or "implicit")
 
 
-def applies(statement: Statement, request: Request) -> bool:
-    """Whether action, resource, principal and every condition of `statement` fit `request`."""
+def _applies(statement: Statement, request: Request) -> bool:
+    """Whether action, resource, principal and every condition of `statement` fit `request`, its context folded."""
     action = any(conditions.like(request.action, each, ignore_case=True) for each in statement.actions)
     resource = any(conditions.like(request.resource, each) for each in statement.resources)
     return (
@@ -100,6 +101,9 @@ def permission(text: str) -> Policy:
             raise _malformed(number, "Principal belongs into a trust policy; take it away")
         if not statement.resources:
             raise _malformed(number, 'Resource is missing; name key ARNs, or "*"')
+        for condition in statement.conditions:
+            if wrong := keys.of_permission(condition.key):
+                raise _malformed(number, wrong)
     return policy
 
 
@@ -113,6 +117,10 @@ def trust(text: str) -> Policy:
             raise _malformed(number, 'Principal is missing; expected {"Federated": "https://issuer"}')
         if statement.negated_actions or any(action != WEB_IDENTITY for action in statement.actions):
             raise _malformed(number, f"Action is {list(statement.actions)}, expected {WEB_IDENTITY}")
+        issuers = [issuer_key(issuer) for issuer in statement.principals]
+        for condition in statement.conditions:
+            if wrong := keys.of_trust(condition.key, issuers):
+                raise _malformed(number, wrong)
         if statement.effect is Effect.ALLOW:
             for issuer in statement.principals:
                 if not _pins_subject(statement, issuer):
@@ -130,9 +138,9 @@ def issuer_key(issuer: str) -> str:
 
 
 def _pins_subject(statement: Statement, issuer: str) -> bool:
-    subject = f"{issuer_key(issuer)}:sub"
+    subject = keys.fold(f"{issuer_key(issuer)}:sub")
     return any(
-        condition.key == subject
+        keys.fold(condition.key) == subject
         and condition.operator in conditions.POSITIVE_STRINGS
         and all(value.strip("*?") for value in condition.values)
         for condition in statement.conditions

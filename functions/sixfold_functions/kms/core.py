@@ -1,7 +1,9 @@
 """Deciding about key requests: who asks, whether it is fresh, what it may do, and what comes of it. Pure.
 
-The checks come in this order: session, signature, freshness, parameters, key, permission, key state, ciphertext. A
-caller without permission gets the same answer for a key that exists and for one that does not.
+The checks come in this order: session, signature, end of session, freshness, lane, replay, parameters, permission,
+key, key state, ciphertext; `desk.py` and `handler.py` make those before the parameters. A caller without permission gets
+the same answer for a key that exists and for one that does not. A blob that names no key is refused before anything
+else of it is looked at, since there is nothing that a permission could be about.
 
 Neighbours: `blob.py` encrypts, `messages.py` signs and seals, `keyring.py` knows the keys, `trail.py` writes records.
 """
@@ -121,6 +123,10 @@ def _check_parameters(request: KeyRequested) -> None:
         encoding.context(request.encryption_context)
     except encoding.InvalidContextError as error:
         raise _invalid(str(error)) from error
+    names = request.encryption_context
+    if len({name.casefold() for name in names}) < len(names):
+        # AWS KMS API reference, GrantConstraints: "do not use multiple encryption context pairs that differ only by case".
+        raise _invalid("encryptionContext: names that differ in case only; no policy could tell them apart")
     if request.operation in CRYPTOGRAPHY and len(request.recipient) != messages.RECIPIENT_BYTES:
         raise _invalid(f"recipient: expected {messages.RECIPIENT_BYTES} bytes; a plaintext never enters a topic")
     if not 0 < request.number_of_bytes <= DATA_KEY_BYTES_MAX:

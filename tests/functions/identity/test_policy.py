@@ -34,8 +34,11 @@ def allow(**more: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", **more}
 
 
-def ask(document: policy.Policy, **context: str) -> bool:
-    found = {key.replace("__", ":"): (value,) for key, value in context.items()}
+TEAM = "aws:PrincipalTag/team"
+
+
+def ask(document: policy.Policy, **tags: str) -> bool:
+    found = {f"aws:PrincipalTag/{name}": (value,) for name, value in tags.items()}
     return policy.evaluate([document], policy.Request("kms:Decrypt", "arn:aws:kms:key/1", found)).allowed
 
 
@@ -48,7 +51,6 @@ def ask(document: policy.Policy, **context: str) -> bool:
         {"StringEqualsIfExists": {"login.example.com:sub": "alice"}},
         {"ForAllValues:StringEquals": {"login.example.com:sub": "alice"}},
         {"StringNotEquals": {"login.example.com:sub": "mallory"}},
-        {"StringEquals": {"other.example.com:sub": "alice"}},
     ],
 )
 def test_a_trust_policy_that_does_not_pin_the_subject_is_refused(condition: dict[str, Any]) -> None:
@@ -57,24 +59,39 @@ def test_a_trust_policy_that_does_not_pin_the_subject_is_refused(condition: dict
         policy.trust(trust(**condition))
 
 
+@pytest.mark.parametrize("key", ["other.example.com:sub", "login.example.com:", "aws:PrincipalTag/team", "sub"])
+def test_a_trust_policy_with_a_condition_key_that_no_token_gives_is_refused(key: str) -> None:
+    """Its condition would never hold, so a Deny of it would never apply."""
+    with pytest.raises(policy.MalformedPolicyError, match=r"expected login\.example\.com:CLAIM"):
+        policy.trust(trust(StringEquals={"login.example.com:sub": "alice", key: "alice"}))
+
+
 def test_a_trust_policy_that_pins_the_subject_is_taken() -> None:
     """A positive operator on `<issuer>:sub` with a value that says something is enough."""
     assert policy.trust(trust())
     assert policy.trust(trust(StringLike={"login.example.com:sub": "repo:acme/*"}))
+    assert policy.trust(trust(StringEquals={"Login.Example.com:SUB": "alice"}))
 
 
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        (allow(Condition={"StringMatches": {"a": "b"}}), "operator 'StringMatches' is unknown"),
-        (allow(Condition={"ForEachValue:StringLike": {"a": "b"}}), "is unknown"),
+        (allow(Condition={"StringMatches": {TEAM: "b"}}), "operator 'StringMatches' is unknown"),
+        (allow(Condition={"ForEachValue:StringLike": {TEAM: "b"}}), "is unknown"),
         (allow(Condition={"ForAllValues:StringEquals": {"kms:EncryptionContext:topic": "x"}}), "ForAllValues"),
-        (allow(Condition={"NumericLessThan": {"a": "many"}}), "expected a number"),
-        (allow(Condition={"Bool": {"a": "perhaps"}}), "expected true or false"),
-        (allow(Condition={"Null": {"a": "maybe"}}), "expected true or false"),
-        (allow(Condition={"StringEquals": {"a": "${aws:PrincipalTag/team}"}}), "policy variable"),
+        (allow(Condition={"NumericLessThan": {TEAM: "many"}}), "expected a number"),
+        (allow(Condition={"Bool": {TEAM: "perhaps"}}), "expected true or false"),
+        (allow(Condition={"Null": {TEAM: "maybe"}}), "expected true or false"),
+        (allow(Condition={"StringEquals": {TEAM: "${aws:PrincipalTag/team}"}}), "policy variable"),
         (allow(Condition={"StringEquals": {}}), "expected an object"),
         (allow(Condition=[]), "expected an object"),
+        (
+            allow(Condition={"StringEquals": {"kms:EncryptionContxt:env": "prod"}}),
+            "'kms:EncryptionContxt:env' is unknown",
+        ),
+        (allow(Condition={"StringEquals": {"kms:EncryptionContext:": "prod"}}), "is unknown"),
+        (allow(Condition={"Null": {"aws:PrincipalTag": "true"}}), "known are aws:PrincipalArn"),
+        (allow(Condition={"StringEquals": {"login.example.com:sub": "alice"}}), "is unknown"),
         (allow(Effect="allow"), "Effect"),
         (allow(NotAction="kms:*"), "either Action or NotAction"),
         (allow(NotPrincipal="*"), "unknown element"),
@@ -113,11 +130,11 @@ def test_a_text_that_is_no_policy_is_refused(text: str) -> None:
 
 def test_an_explicit_deny_wins_over_any_allow_wherever_it_stands() -> None:
     """The order of statements and of policies does not matter."""
-    deny = {"Effect": "Deny", "Action": "kms:*", "Resource": "*", "Condition": {"StringEquals": {"team": "guests"}}}
+    deny = {"Effect": "Deny", "Action": "kms:*", "Resource": "*", "Condition": {"StringEquals": {TEAM: "guests"}}}
     for document in (permission(allow(), deny), permission(deny, allow())):
         assert ask(document, team="risk")
         assert not ask(document, team="guests")
-    request = policy.Request("kms:Decrypt", "*", {"team": ("guests",)})
+    request = policy.Request("kms:Decrypt", "*", {TEAM: ("guests",)})
     assert not policy.evaluate([permission(allow()), permission(deny)], request).allowed
 
 
@@ -146,17 +163,41 @@ def test_a_claim_and_an_encryption_context_open_a_key_together() -> None:
 
 def test_an_absent_key_fails_positive_operators_and_satisfies_negated_ones() -> None:
     """As AWS has it; IfExists makes absence satisfy either."""
-    assert not ask(permission(allow(Condition={"StringEquals": {"team": "risk"}})))
-    assert ask(permission(allow(Condition={"StringEqualsIfExists": {"team": "risk"}})))
-    assert ask(permission(allow(Condition={"StringNotEquals": {"team": "risk"}})))
-    assert ask(permission(allow(Condition={"Null": {"team": "true"}})))
-    assert not ask(permission(allow(Condition={"Null": {"team": "true"}})), team="risk")
+    assert not ask(permission(allow(Condition={"StringEquals": {TEAM: "risk"}})))
+    assert ask(permission(allow(Condition={"StringEqualsIfExists": {TEAM: "risk"}})))
+    assert ask(permission(allow(Condition={"StringNotEquals": {TEAM: "risk"}})))
+    assert ask(permission(allow(Condition={"Null": {TEAM: "true"}})))
+    assert not ask(permission(allow(Condition={"Null": {TEAM: "true"}})), team="risk")
+
+
+@pytest.mark.parametrize("key", ["kms:EncryptionContext:env", "kms:encryptioncontext:ENV", "KMS:ENCRYPTIONCONTEXT:env"])
+def test_a_condition_key_is_the_same_in_any_case(key: str) -> None:
+    """As in AWS: a Deny on `kms:encryptioncontext:env` applies to a request with the context env=prod."""
+    document = permission(allow(), allow(Effect="Deny", Condition={"StringEquals": {key: "prod"}}))
+
+    def opens(**context: str) -> bool:
+        found = {f"kms:EncryptionContext:{name}": (value,) for name, value in context.items()}
+        return policy.evaluate([document], policy.Request("kms:Decrypt", "k", found)).allowed
+
+    assert not opens(env="prod")
+    assert not opens(Env="prod")
+    assert not opens(env="test", ENV="prod")
+    assert opens(env="test")
+    assert opens(env="PROD")
+
+
+def test_a_claim_is_the_same_principal_tag_in_any_case() -> None:
+    """Only names of keys are compared so; their values are what they are."""
+    document = permission(allow(Condition={"StringEquals": {"AWS:principaltag/Team": "risk"}}))
+    assert ask(document, team="risk")
+    assert ask(document, TEAM="risk")
+    assert not ask(document, team="Risk")
 
 
 # The slow reference: written from AWS's page, with the standard library's pattern matcher and no shared code.
 
 TEXTS = st.text(alphabet="abAB*?[]", max_size=6)
-KEYS = st.sampled_from(["k1", "k2", "k3"])
+KEYS = st.sampled_from([f"aws:PrincipalTag/{name}" for name in ("k1", "k2", "k3")])
 NAMES = st.sampled_from(
     ["StringEquals", "StringNotEquals", "StringLike", "StringNotLike", "StringEqualsIgnoreCase", "NumericLessThan"]
 )

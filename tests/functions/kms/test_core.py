@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sixfold_events.kms import KeyChanged, KeyRequested
+from sixfold_functions.identity import policy
 from sixfold_functions.kms import core, keyring, messages
 
 NOW_MS = 1_790_000_000_000
@@ -194,6 +196,9 @@ def test_a_policy_sees_action_resource_context_and_aliases() -> None:
         "kms:RequestAlias": ("alias/a",),
         "kms:ResourceAliases": ("alias/a",),
     }
+    for key in context:
+        permission = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Null": {key: "false"}}}
+        assert policy.permission(json.dumps({"Version": policy.VERSION, "Statement": permission}))
 
 
 @pytest.mark.parametrize(
