@@ -22,9 +22,14 @@ from sixfold.gateway import Principal
 from sixfold.gateway.route import Endpoint
 from sixfold_functions.identity.refusal import Refusal
 
+Refused = Callable[["Unanswered", Refusal], Awaitable[None]]
+"""Told of a call that no operation took, before its answer goes out. Raises Refusal where that cannot be recorded."""
+
 BODY_BYTES_MAX = 64 * 1024
 """Three times the longest web identity token; percent-encoding may triple it."""
 FIELDS_MAX = 64
+NAME_CHARS_MAX = 64
+"""Of an operation that is not in the table; AWS's longest are shorter."""
 
 
 class Call(NamedTuple):
@@ -35,6 +40,15 @@ class Call(NamedTuple):
     parameters: Mapping[str, str]
     """The form's fields, with the query protocol."""
     body: bytes
+    principal: Principal | None
+
+
+class Unanswered(NamedTuple):
+    """What is known of a call that no operation took."""
+
+    request_id: str
+    operation: str
+    """As the caller named it, cut; empty where that cannot be read."""
     principal: Principal | None
 
 
@@ -50,8 +64,8 @@ class Operation(NamedTuple):
     """The call carries its own proof of who calls."""
 
 
-def endpoint(operations: Sequence[Operation]) -> Endpoint:
-    """The endpoint of `POST /` for a table of operations."""
+def endpoint(operations: Sequence[Operation], refused: Refused) -> Endpoint:
+    """The endpoint of `POST /` for a table of operations, which record their calls; `refused` records all others."""
     table: dict[tuple[str, str, str], Operation] = {
         (each.protocol, each.service, each.name): each for each in operations
     }
@@ -59,27 +73,43 @@ def endpoint(operations: Sequence[Operation]) -> Endpoint:
     async def answer(request: Request) -> Response:
         request_id = str(uuid.uuid4())
         target = request.headers.get("x-amz-target")
+        principal = request.scope.get("principal")
+        named = ""
         try:
-            body = await _body(request)
-            if target is None:
-                parameters = _form(request, body)
-                key = ("query", parameters.get("Version", ""), parameters.get("Action", ""))
-            else:
-                parameters = {}
-                service, _, name = target.partition(".")
-                key = ("json", service, name)
-            principal = request.scope.get("principal")
-            operation = table.get(key)
-            if principal is None and not (operation and operation.proves_itself):
-                raise Refusal("MissingAuthenticationToken", "Request is missing Authentication Token")
-            if operation is None:
-                code = "InvalidAction" if target is None else "UnknownOperationException"
-                raise Refusal(code, f"Could not find operation {key[2][:64]} for version {key[1][:64]}")
+            try:
+                body = await _body(request)
+                parameters = {} if target is not None else _form(request, body)
+                key = _key(target, parameters)
+                named = key[2][:NAME_CHARS_MAX]
+                operation = _find(table, key, principal)
+            except Refusal as refusal:
+                await refused(Unanswered(request_id, named, principal), refusal)
+                raise
             return await operation.run(Call(request_id, key[2], parameters, body, principal))
         except Refusal as refusal:
             return _refused(refusal, request_id, as_json=target is not None)
 
     return answer
+
+
+def _key(target: str | None, parameters: Mapping[str, str]) -> tuple[str, str, str]:
+    if target is None:
+        return "query", parameters.get("Version", ""), parameters.get("Action", "")
+    service, _, name = target.partition(".")
+    return "json", service, name
+
+
+def _find(
+    table: Mapping[tuple[str, str, str], Operation], key: tuple[str, str, str], principal: Principal | None
+) -> Operation:
+    operation = table.get(key)
+    if principal is None and not (operation and operation.proves_itself):
+        raise Refusal("MissingAuthenticationToken", "Request is missing Authentication Token")
+    if operation is None:
+        code = "InvalidAction" if key[0] == "query" else "UnknownOperationException"
+        name, version = key[2][:NAME_CHARS_MAX], key[1][:NAME_CHARS_MAX]
+        raise Refusal(code, f"Could not find operation {name} for version {version}")
+    return operation
 
 
 async def _body(request: Request) -> bytes:

@@ -18,6 +18,7 @@ def routes(gateway: Gateway) -> Sequence[Route]:
     sts = Sts(gateway.process)
     # The first start makes the root key and says where it lies; a sealed one is opened, or found to stay closed, now.
     gateway.on_start.append(sts.open)
+    gateway.on_stop.append(sts.close)
 
     async def operator_session(request: Request) -> Response:
         try:
@@ -36,6 +37,6 @@ def routes(gateway: Gateway) -> Sequence[Route]:
         )
 
     return [
-        Route(path="/", endpoint=aws.endpoint(sts.operations()), methods=("POST",), public=True),
+        Route(path="/", endpoint=aws.endpoint(sts.operations(), sts.refused), methods=("POST",), public=True),
         Route(path="/identity/operator-session", endpoint=operator_session, methods=("POST",)),
     ]

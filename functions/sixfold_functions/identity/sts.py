@@ -1,7 +1,7 @@
 """AWS's Security Token Service, as far as it goes: AssumeRoleWithWebIdentity, and the operator's own session.
 
 Every call, allowed or refused, is in `identity.calls` before its answer goes out; what cannot be written there is
-refused. Source: AWS STS API reference, version 2011-06-15.
+refused. Calls that no operation took are recorded by `refusals.py`. Source: AWS STS API reference, version 2011-06-15.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import uuid
 from xml.sax.saxutils import escape
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from sixfold import clock as clocks
@@ -21,12 +22,15 @@ from sixfold_events.identity import IdentityCalled
 from sixfold_functions.identity import aws, core, sessions, token
 from sixfold_functions.identity.directory import FRESH_S, open_directory
 from sixfold_functions.identity.refusal import Refusal
+from sixfold_functions.identity.refusals import Refusals
 from sixfold_functions.kms import client as kms
 
 API_VERSION = "2011-06-15"
 ACTION = "AssumeRoleWithWebIdentity"
 OPERATOR_SESSION_S = 900
 """The operator's session is made for one command, so it ends soon."""
+FAULT = Refusal("InternalFailure", "The call ended in a fault; the gateway's log says which")
+"""What the record of a call says where our own code failed."""
 
 
 class Sts:
@@ -36,6 +40,7 @@ class Sts:
         self._process = process
         self._entropy = entropy
         self._publisher = Publisher(process.require_bus(), source="/identity/sts", clock=process.clock)
+        self._refusals = Refusals(self._record, process.clock)
 
     async def open(self) -> None:
         """Open what every call needs. A root key that stays closed is in the log; its calls are refused."""
@@ -45,20 +50,27 @@ class Sts:
         """The rows of the AWS table."""
         return [aws.Operation("query", API_VERSION, ACTION, self.assume_role, proves_itself=True)]
 
+    async def close(self) -> None:
+        """Record what is only counted until now."""
+        await self._refusals.close()
+
     async def assume_role(self, call: aws.Call) -> Response:
         """Answer AssumeRoleWithWebIdentity. Raises Refusal."""
         try:
             assumed = await self._assume(call)
+            credentials = sessions.mint(await self._keys(), assumed.session, self._entropy)
         except Refusal as refusal:
             await self._record(_called(call, refusal, self._now_ms()))
             raise
-        credentials = sessions.mint(await self._keys(), assumed.session, self._entropy)
+        except Exception:
+            await self._record(_called(call, FAULT, self._now_ms()))
+            raise
         await self._record(_called(call, assumed, self._now_ms()))
         return _answer(call.request_id, assumed, credentials)
 
     async def operator_session(self, name: str) -> sessions.Credentials:
         """Credentials of the operator, whom the gateway has authenticated. Raises Refusal."""
-        keys, now_s = await self._keys(), int(self._process.clock.now())
+        now_s = int(self._process.clock.now())
         session = sessions.Session(
             access_key_id=sessions.access_key_id(self._entropy),
             kind=sessions.ROOT,
@@ -67,19 +79,36 @@ class Sts:
             issued_at_s=now_s,
             expires_at_s=now_s + OPERATOR_SESSION_S,
         )
-        credentials = sessions.mint(keys, session, self._entropy)
-        await self._record(
+        called = IdentityCalled(
+            call_id=str(uuid.uuid4()),
+            action="GetSessionToken",
+            principal="operator",
+            resource=core.session_arn(session),
+            session_name=name,
+            called_at_ms=self._now_ms(),
+        )
+        try:
+            credentials = sessions.mint(await self._keys(), session, self._entropy)
+        except Refusal as refusal:
+            await self._record(replace(called, error_code=refusal.code, error_message=refusal.message))
+            raise
+        await self._record(replace(called, access_key_id=session.access_key_id))
+        return credentials
+
+    async def refused(self, call: aws.Unanswered, refusal: Refusal) -> None:
+        """Record a call that no operation took. Raises Refusal where that cannot be written."""
+        who = call.principal
+        await self._refusals.record(
             IdentityCalled(
-                call_id=str(uuid.uuid4()),
-                action="GetSessionToken",
-                principal="operator",
-                resource=core.session_arn(session),
-                access_key_id=session.access_key_id,
-                session_name=name,
+                call_id=call.request_id,
+                action=call.operation or "Unknown",
+                principal="" if who is None else who.kind if who.kind == "operator" else f"{who.kind}:{who.name}",
+                resource="",
+                error_code=refusal.code,
+                error_message=refusal.message,
                 called_at_ms=self._now_ms(),
             )
         )
-        return credentials
 
     async def _assume(self, call: aws.Call) -> core.Assumed:
         asked = core.asked(call.parameters)

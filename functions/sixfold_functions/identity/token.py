@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from joserfc import jws
 from joserfc.errors import JoseError, SecurityWarning
 
+from sixfold_functions.identity import keys
 from sixfold_functions.identity.jwks import KeySet
 from sixfold_functions.identity.refusal import Refusal
 
@@ -30,6 +30,10 @@ TEXT_CHARS_MAX = 256
 """Longest claim that becomes a principal tag, as AWS's session tags."""
 TAGS_MAX = 50
 """As AWS's session tags."""
+NUMBER_CHARS_MAX = 32
+"""Longest number: room for every 64-bit integer and every float, not for one that only costs time."""
+DATE_S_MAX = 253_402_300_800
+"""The year 10000; no date of a token lies beyond."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+\Z")
 _HEADER_KEYS = {"alg", "kid", "typ"}
@@ -108,8 +112,18 @@ def _object(data: bytes, part: str) -> dict[str, Any]:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON")
 
+    def number(text: str) -> int | float:
+        if len(text) <= NUMBER_CHARS_MAX:
+            found = int(text) if text.lstrip("-").isdecimal() else float(text)
+            if abs(found) < float("inf"):
+                return found
+        raise _invalid(f"The token's {part} has the number {text[:NUMBER_CHARS_MAX]}, which is too large or too long")
+
     try:
-        value = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=refuse)
+        value = json.loads(
+            data.decode(), object_pairs_hook=unique, parse_constant=refuse, parse_int=number, parse_float=number
+        )
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text, and could not be recorded
     except (ValueError, RecursionError) as error:
         raise _invalid(f"The token's {part} is not a JSON object") from error
     if not isinstance(value, dict):
@@ -144,6 +158,10 @@ def _identity(issuer: Issuer, payload: Mapping[str, Any], now_s: float) -> Ident
         raise _invalid("The token is not good yet: iat or nbf lies in the future")
     if expires - issued > LIFETIME_MAX_S:
         raise _invalid(f"The token is good for {int(expires - issued)} s, expected at most {LIFETIME_MAX_S} s")
+    twins = keys.twins(payload)
+    if twins:
+        shown = " and ".join(repr(name[:TEXT_CHARS_MAX]) for name in twins)
+        raise _invalid(f"The token has the claims {shown}, which no policy can tell apart: they differ in case only")
     audience = _audience(issuer.audiences, payload.get("aud"))
     subject = payload.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= TEXT_CHARS_MAX:
@@ -155,7 +173,7 @@ def _date(payload: Mapping[str, Any], name: str, *, required: bool = True) -> fl
     value = payload.get(name)
     if value is None and not required:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < DATE_S_MAX:
         raise _invalid(f"The token's {name} is no time, or missing")
     return value
 
