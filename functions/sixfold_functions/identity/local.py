@@ -42,15 +42,24 @@ def path_of(data_dir: Path, name: str) -> Path:
 
 
 def create(data_dir: Path, name: str) -> str:
-    """Make the key unless it exists; returns the public JWKS."""
+    """Make the key unless it exists; returns the public JWKS. Raises LocalIssuerError."""
     path = path_of(data_dir, name)
-    if not path.exists():
-        key = ECKey.generate_key("P-256", {"kid": secrets.token_hex(8), "use": "sig", "alg": ALGORITHM}, private=True)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(key.as_dict(private=True), file)
+    try:
+        if not path.exists():
+            _make(path)
+    except OSError as error:
+        raise LocalIssuerError(
+            f"{path} cannot be written: {error.strerror}; free it or its folder, then try again"
+        ) from error
     return json.dumps({"keys": [_load(path).as_dict(private=False)]})
+
+
+def _make(path: Path) -> None:
+    key = ECKey.generate_key("P-256", {"kid": secrets.token_hex(8), "use": "sig", "alg": ALGORITHM}, private=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(key.as_dict(private=True), file)
 
 
 def token(

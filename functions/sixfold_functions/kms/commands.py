@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,7 +142,7 @@ def data_key(
         async with _kms(ctx, role, token_file) as kms:
             made = await kms.generate_data_key(key, _context(context), number_of_bytes=number_of_bytes)
         if blob:
-            blob.write_bytes(made.ciphertext_blob)
+            _write(blob, made.ciphertext_blob)
         if out:
             identity.write_private(out, made.plaintext)
         return made
@@ -170,8 +170,9 @@ def decrypt(
     """Open a ciphertext blob. The plaintext goes where --out or --show says, else the call only says that it can."""
 
     async def run() -> bytes:
+        sealed, pairs = _blob(blob), _context(context)
         async with _kms(ctx, role, token_file) as kms:
-            plaintext = await kms.decrypt(_blob(blob), _context(context), key_id=key)
+            plaintext = await kms.decrypt(sealed, pairs, key_id=key)
         if out:
             identity.write_private(out, plaintext)
         return plaintext
@@ -230,10 +231,19 @@ def _context(pairs: list[str] | None) -> dict[str, str]:
 
 
 def _blob(text: str) -> bytes:
-    path = Path(text)
-    if len(text) < 1024 and path.is_file():
-        return path.read_bytes()
+    if os.path.isfile(text):  # never raises: base64 may be too long for a path
+        try:
+            return Path(text).read_bytes()
+        except OSError as error:
+            raise errors.UsageError(f"{text} cannot be read: {error.strerror}") from error
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise errors.UsageError(f"{text[:60]!r} is neither a file nor base64") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise errors.UsageError(f"{path} cannot be written: {error.strerror}; name a file that can be") from error

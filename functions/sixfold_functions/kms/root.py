@@ -99,16 +99,19 @@ def path_of(data_dir: Path) -> Path:
 def status(data_dir: Path) -> Status:
     """What is known of the root key of `data_dir` without opening it."""
     path = path_of(data_dir)
-    if not path.exists():
-        return Status(path=str(path), exists=False)
     try:
+        if not _exists(path):
+            return Status(path=str(path), exists=False)
         return Status(path=str(path), exists=True, seal=_load(path).seal)
     except RootKeyError as error:
         return Status(path=str(path), exists=True, problem=str(error))
 
 
 def create(data_dir: Path, *, passphrase: str | None = None, cost: Cost | None = None) -> Path:
-    """Make a root key, sealed by `passphrase` if one is given. Raises RootKeyError where there is one already."""
+    """Make a root key, sealed by `passphrase` if one is given.
+
+    Raises RootKeyExistsError where there is one already, RootKeyError where it cannot be written.
+    """
     key = secrets.token_bytes(KEY_BYTES)
     if passphrase is None:
         content = _File(seal="none", key=_text(key))
@@ -128,7 +131,7 @@ def create(data_dir: Path, *, passphrase: str | None = None, cost: Cost | None =
 def open_or_create(data_dir: Path) -> Root:
     """The root key; the first start makes an unsealed one and announces where it lies. Raises RootKeyError."""
     path = path_of(data_dir)
-    if not path.exists():
+    if not _exists(path):
         try:
             create(data_dir)
         except RootKeyExistsError:
@@ -190,26 +193,46 @@ class RootKeyExistsError(RootKeyError):
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """Write a file that nobody sees half-written, and never over another."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Write a file that nobody sees half-written, and never over another. Raises RootKeyError."""
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            _link_new(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise RootKeyError(
+            f"{path} cannot be written: {error.strerror}; it needs room, and a folder that this user may write to"
+        ) from error
+
+
+def _link_new(draft: Path, path: Path) -> None:
+    try:
         os.link(draft, path)
     except FileExistsError as error:
         raise RootKeyExistsError(f"{path} exists already; nothing was changed") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a root key. What cannot be looked at may be one, so it is no reason to make another."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return path.exists()
+    except OSError as error:
+        raise RootKeyError(
+            f"{path} cannot be looked at: {error.strerror}; this user needs to read its folder"
+        ) from error
 
 
 def _load(path: Path) -> _File:

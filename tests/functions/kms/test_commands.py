@@ -131,6 +131,9 @@ async def test_from_an_issuer_to_a_data_key_and_a_verified_trail(shell: Shell) -
     await shell.json("kms", "decrypt", str(blob), *as_risk, "--out", str(second))
     assert first.read_bytes() == second.read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in (first, second, *tokens.values())} == {0o600}
+    nowhere = shell.folder / "missing" / "blob"
+    lost = await shell.run("kms", "data-key", "--key", "alias/payments", *as_risk, "--blob", str(nowhere))
+    assert (lost.code, f"{nowhere} cannot be written" in lost.err) == (2, True), lost
     shown = await shell.json("kms", "decrypt", made["ciphertext_blob"], *as_risk, "--show")
     assert shown["bytes"] == 32
     refused = await shell.run("kms", "decrypt", str(blob), "--role", "payments", "--token-file", str(tokens["sales"]))
@@ -170,6 +173,9 @@ async def test_bad_input_is_said_clearly_and_changes_nothing(tmp_path: Path) -> 
         (["kms", "create-key"], "sixfold up"),
         (["kms", "data-key", "--key", "alias/a", "--role", "r"], "--token-file"),
         (["audit", "verify", "--head", "x"], "CHAIN:SEQ:HASH"),
+        (["kms", "decrypt", "a" * 700 + "%"], "neither a file nor base64"),
+        (["kms", "decrypt", "\u00e4"], "neither a file nor base64"),
+        (["kms", "decrypt", "A" * 700], "sixfold up"),
     ]
     for words, message in wanted:
         ran = await shell.run(*words)
@@ -178,6 +184,19 @@ async def test_bad_input_is_said_clearly_and_changes_nothing(tmp_path: Path) -> 
         assert "Traceback" not in ran.err
     assert await shell.json("identity", "role", "list") == []
     assert await shell.json("identity", "issuer", "list") == []
+
+
+async def test_a_folder_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path) -> None:
+    """A root key or an issuer's key that cannot be made is the user's to mend, not a fault in Sixfold."""
+    shell = Shell(tmp_path)
+    shell.data_dir.mkdir()
+    for folder in ("kms", "identity"):
+        (shell.data_dir / folder).write_text("in the way")
+    for words in (["kms", "init", "--key-file"], ["identity", "issuer", "create-local"]):
+        ran = await shell.run(*words)
+        assert ran.code in (1, 2), ran
+        assert "cannot be written: " in ran.err
+        assert "fault" not in ran.err
 
 
 async def test_a_root_key_is_sealed_by_a_passphrase_from_a_file(tmp_path: Path) -> None:

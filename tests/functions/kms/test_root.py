@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from tests.support import disks
 
-from sixfold_functions.kms import root
+from sixfold.process import Process
+from sixfold_events.registry import Registry
+from sixfold_functions.kms import root, vault
 
 CHEAP = root.Cost(memory_kib=64, iterations=1, lanes=1)
 PASSPHRASE = "correct horse battery"
@@ -25,6 +29,43 @@ def test_the_first_start_makes_a_private_root_key_and_later_ones_open_it(tmp_pat
     assert (again.id, again.derive("sts")) == (first.id, first.derive("sts"))
     assert first.derive("sts") != first.derive("session")
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_first_start_announces_the_root_key_and_no_later_one_does(tmp_path: Path) -> None:
+    """Whoever starts the system is told once which file to back up; the key itself is not in the log."""
+    with structlog.testing.capture_logs() as first:
+        root.open_or_create(tmp_path)
+    with structlog.testing.capture_logs() as later:
+        root.open_or_create(tmp_path)
+    [told] = first
+    assert (told["action"], told["log_level"]) == ("kms.root.created", "warning")
+    assert told["path"] == str(root.path_of(tmp_path))
+    assert json.loads(root.path_of(tmp_path).read_text())["key"] not in str(told)
+    assert later == []
+
+
+async def test_a_start_that_cannot_write_its_root_key_goes_on_sealed(tmp_path: Path) -> None:
+    """A full disk at the first start: each access says why, nothing is left half-made, and a later start makes it."""
+    with disks.small(tmp_path / "data", size="64k") as data_dir:
+        root.path_of(data_dir).parent.mkdir()
+        disks.fill(data_dir / "ballast")
+        process = Process(name="test", data_dir=data_dir, registry=Registry([]))
+        sealed = await vault.open_vault(process)
+        with pytest.raises(root.RootKeyError, match=r"cannot be written: No space left .*start this process again"):
+            sealed.session_keys()
+        assert list(root.path_of(data_dir).parent.iterdir()) == []
+        (data_dir / "ballast").unlink()
+        assert (await vault.open_vault(process)).session_keys()
+
+
+@pytest.mark.parametrize("folder", ["data", "data/kms"])
+def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path: Path, folder: str) -> None:
+    """Where no root key can be made, the message says what it needs."""
+    (tmp_path / folder).parent.mkdir(exist_ok=True)
+    (tmp_path / folder).write_text("in the way")
+    for make in (root.create, root.open_or_create):
+        with pytest.raises(root.RootKeyError, match=r"cannot be written: .* it needs room"):
+            make(tmp_path / "data")
 
 
 def test_a_root_key_is_never_made_over_another(tmp_path: Path) -> None:
