@@ -124,7 +124,16 @@ class Child:
         if self.state is not before:
             moved, self._moved = self._moved, asyncio.Event()
             moved.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the listener; a fault of its own must not end the life of a process half-way."""
+        try:
             self._changed(self)
+        except Exception:
+            structlog.get_logger().exception(
+                "a listener failed", action="listener_failed", name=self.spec.name, state=self.state.value
+            )
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"supervise {self.spec.name}")
@@ -144,35 +153,39 @@ class Child:
         self.apply(Happening.DUE)
 
     async def _live(self) -> None:
-        """From the start of the process to its end."""
-        ours, theirs = socket.socketpair()
+        """From the start of the process to its end; whatever goes wrong on the way, it has ended then."""
         self._started = self._clock.monotonic()
         self._started_at_ms = clocks.now_ms(self._clock)
         try:
-            with theirs:
-                self._process = await self._spawn(theirs)
-        except OSError as error:
-            ours.close()
+            code = await self._run()
+        except Exception as error:
+            self._signal(signal.SIGKILL)  # one that nobody watches must not go on
             self._reason = f"cannot be started: {error}"
             self._failures += 1
-            self.apply(Happening.EXITED)
-            return
+        else:
+            if self.state is State.STOPPING:
+                self._reason, self._failures = "stopped", 0
+            else:
+                self._reason = self._why(code)
+                ran_s = self._clock.monotonic() - self._started
+                self._failures = restart.failures_after(self._policy, self._failures, ran_s)
+        self._process = None
+        self.apply(Happening.EXITED)
+
+    async def _run(self) -> int:
+        """The exit code of a process that was started. Raises OSError where it could not be."""
+        ours, theirs = socket.socketpair()
         with ours:
-            self._changed(self)
+            with theirs:
+                self._process = await self._spawn(theirs)
+            self._tell()
             if self.state is State.STOPPING:
                 self._signal(signal.SIGTERM)
             hearing = self._task(self._hear(ours))
             code = await self._process.wait()
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
-        self._process = None
-        if self.state is State.STOPPING:
-            self._reason, self._failures = "stopped", 0
-        else:
-            self._reason = self._why(code)
-            ran_s = self._clock.monotonic() - self._started
-            self._failures = restart.failures_after(self._policy, self._failures, ran_s)
-        self.apply(Happening.EXITED)
+            return code
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         environment = dict(self._environment)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from sixfold.bus import opening
 from sixfold.gateway import credentials
 from sixfold.supervisor import control, hosting, plan, restart, sockets
 from sixfold.supervisor.child import Child
+from sixfold.supervisor.recording import Recording
 from sixfold.supervisor.serving import ControlServer
 
 NAME = "supervisor"
@@ -66,6 +67,7 @@ class Tree:
         self._policy = policy
         self._children: dict[str, Child] = {}
         self._gateway_url = ""
+        self._recording = Recording(settings.data_dir, self._system, self._clock)
         self.stopping = asyncio.Event()
         """Set it to stop the system."""
 
@@ -82,14 +84,15 @@ class Tree:
             await stack.enter_async_context(self._bus())
             credentials.bootstrap(data_dir)
             self._children = self._make_children(listen)
-            self._record()
+            self._recording.write()
             stack.callback(system.clear, data_dir)
+            stack.push_async_callback(self._recording.close)
             await stack.enter_async_context(ControlServer(data_dir, self))
             stack.push_async_callback(self._stop_all)
             starting = asyncio.create_task(self._start_all())
             stack.push_async_callback(_cancelled, starting)
             await self.stopping.wait()
-            self._watch.stopping()
+            _tell(self._watch.stopping)
 
     def status(self) -> control.SystemStatus:
         """How everything is now."""
@@ -156,20 +159,17 @@ class Tree:
                 continue
 
     def _changed(self, child: Child) -> None:
-        self._record()
+        self._recording.changed()
         status = self.status()
         structlog.get_logger().info(
             "process", action="process_changed", name=child.spec.name, state=child.state.value, pid=child.status().pid
         )
-        self._watch.changed(status)
+        _tell(lambda: self._watch.changed(status))
 
-    def _record(self) -> None:
+    def _system(self) -> system.System:
         pids = {child.spec.name: pid for child in self._children.values() if (pid := child.status().pid) is not None}
-        system.write(
-            self._settings.data_dir,
-            system.System(
-                pid=os.getpid(), bus_url=self._settings.bus_url, gateway_url=self._gateway_url, processes=pids
-            ),
+        return system.System(
+            pid=os.getpid(), bus_url=self._settings.bus_url, gateway_url=self._gateway_url, processes=pids
         )
 
     async def _start_all(self) -> None:
@@ -182,13 +182,19 @@ class Tree:
         # Where an earlier stage is not ready, the later ones are started all the same and wait for it themselves.
         for child in self._children.values():
             child.apply(restart.Happening.START)
-        self._watch.started(self.status())
+        _tell(lambda: self._watch.started(self.status()))
 
     async def _stop_all(self) -> None:
         for stage in sorted({child.spec.stage for child in self._children.values()}, reverse=True):
             await asyncio.gather(*(child.stop() for child in self._children.values() if child.spec.stage == stage))
         for child in self._children.values():
             await child.close()
+
+
+def _tell(told: Callable[[], None]) -> None:
+    """Whoever watches may write to a full disk, or be gone: the system goes on."""
+    with contextlib.suppress(OSError):
+        told()
 
 
 @contextlib.asynccontextmanager

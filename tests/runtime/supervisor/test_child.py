@@ -122,6 +122,31 @@ async def test_a_command_that_does_not_exist_is_a_reason_not_a_crash(tmp_path: P
     await child.close()
 
 
+async def test_a_listener_that_fails_does_not_end_the_life_of_a_child_half_way(tmp_path: Path) -> None:
+    """The child starts, comes back after a crash, and `stop` ends, though nobody could be told."""
+
+    def broken(child: Child) -> None:
+        raise OSError(28, "No space left on device")
+
+    child = Child(
+        ProcessSpec(name="this.child", command=(sys.executable, "-c", SERVE)),
+        log=tmp_path / "this.child.log",
+        clock=clocks.SystemClock(),
+        rng=random.Random(1),
+        environment=os.environ,
+        policy=QUICK,
+        changed=broken,
+    )
+    starting = asyncio.create_task(child.start())
+    await waiting.eventually(starting.done, "it is started")
+    pid = child.status().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await waiting.eventually(lambda: child.status().restarts == 1 and child.state is State.RUNNING, "it is back")
+    await asyncio.wait_for(child.stop(), 20)
+    await child.close()
+
+
 SUPERVISOR = """
 import asyncio, os, random, sys
 from pathlib import Path
