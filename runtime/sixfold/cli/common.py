@@ -123,8 +123,7 @@ def leave_quietly() -> NoReturn:
 
 def as_failure(error: BaseException) -> failures.SixfoldError | None:
     """`error` as one of ours: unwrapped from groups of one, or a gateway that does not answer; None for a bug."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    error = cause(error)
     if isinstance(error, failures.SixfoldError):
         return error
     httpx_module = sys.modules.get("httpx")
@@ -133,6 +132,13 @@ def as_failure(error: BaseException) -> failures.SixfoldError | None:
             f"the gateway does not answer ({error or type(error).__name__}); is the system up? see `sixfold status`"
         )
     return None
+
+
+def cause(error: BaseException) -> BaseException:
+    """`error` itself, or the one that a group (of a group) holds alone."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def fail(error: failures.SixfoldError) -> NoReturn:

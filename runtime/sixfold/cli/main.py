@@ -118,22 +118,28 @@ def main(arguments: list[str] | None = None) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except Exception as error:
-        from sixfold.cli import common
+        from sixfold.cli import common, environment
 
+        words = sys.argv[1:] if arguments is None else arguments
         expected = common.as_failure(error)
+        refused = common.cause(error)
+        if expected is None and isinstance(refused, OSError):
+            expected = environment.explained(refused, words, os.environ, default=common.DATA_DIR)
         if expected is not None:
             common.say(expected)
             sys.exit(common.exit_code(expected))
         common.errors.print(f"error: {type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
-        where = _write_traceback(error, sys.argv[1:] if arguments is None else arguments)
+        where = _write_traceback(error, words)
         common.errors.print(f"This is a fault in Sixfold; {where}.", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
 def _write_traceback(error: Exception, words: list[str]) -> str:
     """Keep the traceback where it can be sent from; says where it lies."""
+    from sixfold.cli import common, environment
+
     text = "".join(traceback.format_exception(error))
-    folder = _data_dir(words) / "logs"
+    folder = (environment.data_dir_of(words, os.environ) or common.DATA_DIR) / "logs"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / "command-line.log"
@@ -143,13 +149,3 @@ def _write_traceback(error: Exception, words: list[str]) -> str:
         return f"its traceback is in {path}"
     sys.stderr.write(text)
     return "its traceback is above"
-
-
-def _data_dir(words: list[str]) -> Path:
-    """The data folder as far as it can be told without parsing."""
-    for index, word in enumerate(words):
-        if word.startswith("--data-dir="):
-            return Path(word.partition("=")[2])
-        if word == "--data-dir" and index + 1 < len(words):
-            return Path(words[index + 1])
-    return Path(os.environ.get("SIXFOLD_DATA_DIR", ".sixfold"))

@@ -21,6 +21,8 @@ from sixfold.gateway import credentials
 from sixfold.supervisor import plan, tree
 from sixfold.supervisor.control import SystemStatus
 
+_HEAD = b"what `sixfold up --detach` says:\n"
+
 
 def up(
     ctx: typer.Context,
@@ -75,8 +77,8 @@ async def _up(settings: plan.Settings, known: catalogue.Catalogue, *, as_json: b
 
         def asked() -> None:
             if running.stopping.is_set():
-                common.errors.print("stopping at once")
                 running.kill()
+                common.errors.print("stopping at once")
             running.stopping.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,6 +140,7 @@ def _detach(settings: plan.Settings, *, as_json: bool) -> None:
     said = folder / "up.log"
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
+        os.write(descriptor, _HEAD)  # a disk that has no room for this has none for what the system says either
         child = subprocess.Popen(  # it outlives this process on purpose
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=descriptor, start_new_session=True
         )
@@ -148,7 +151,7 @@ def _detach(settings: plan.Settings, *, as_json: bool) -> None:
         line = child.stdout.readline()
     if not line:
         code = child.wait()
-        text = said.read_text().strip()
+        text = said.read_text().removeprefix(_HEAD.decode()).strip()
         common.errors.print(text or f"the system ended with exit code {code}", markup=False, highlight=False)
         raise typer.Exit(code or 1)
     child.returncode = 0  # it goes on; nobody waits for it

@@ -65,6 +65,7 @@ async def host(hosted: Hosted) -> None:
     else:
         logs.to_terminal()
     log = structlog.get_logger()
+    hosted.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     process = Process(
         name=name, data_dir=hosted.data_dir, registry=hosted.registry, clock=clock, options=hosted.options
     )
@@ -97,7 +98,11 @@ async def host(hosted: Hosted) -> None:
         try:
             await hosted.run(process)
         except Exception as error:
-            log.exception("failed", action="failed", error=f"{type(error).__name__}: {error}")
+            unexpected = not isinstance(error, errors.SixfoldError)
+            if unexpected or line is not None:  # at a terminal the command line says what was expected
+                log.error(
+                    "failed", action="failed", error=f"{type(error).__name__}: {error}", exc_info=unexpected or None
+                )
             raise
         log.info("ended", action="ended")
 
@@ -150,8 +155,9 @@ async def locked(data_dir: Path, name: str, clock: clocks.Clock, *, wait_s: floa
                         holder=holder,
                     ) from None
             await clock.sleep(_LOCK_POLL_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only the next one is not told by whom
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
