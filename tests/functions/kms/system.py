@@ -217,10 +217,10 @@ async def running_system(place: buses.Place) -> AsyncIterator[System]:
             await asyncio.gather(serving, working)
             await process.resources.close()
             if place.is_kafka:
-                await _delete_topics(place)
+                await delete_topics(place)
 
 
-async def _delete_topics(place: buses.Place) -> None:
+async def delete_topics(place: buses.Place) -> None:
     """What this system left on a cluster, tables included: the next one must find nothing."""
     admin = topics.TopicAdmin(place.url.removeprefix("kafka://"), clocks.SystemClock(), kafka_settings.KafkaSettings())
     await admin.open()

@@ -7,14 +7,15 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.functions.kms import system as systems
+from tests.support import buses
 from tests.support.waiting import eventually
 
 from sixfold import clock as clocks
-from sixfold.bus import open_bus
+from sixfold.bus import open_bus, port
 from sixfold.catalogue import Catalogue
 from sixfold.process import Process
 from sixfold_events.kms import KeyAnswered, KmsAudited
@@ -23,12 +24,15 @@ from sixfold_functions.identity import core, sessions
 from sixfold_functions.kms import audit
 from sixfold_functions.kms import client as kms
 
-KILLS = 4
+KILLS, KILLS_KAFKA = 4, 2
+DEADLINE_S = 60.0
+"""A cluster takes a killed member for dead after ten seconds."""
 
 
-async def start(data_dir: Path) -> asyncio.subprocess.Process:
+async def start(place: buses.Place) -> asyncio.subprocess.Process:
+    system = ("--data-dir", str(place.data_dir), "--bus", place.url)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sixfold", "--data-dir", str(data_dir), "run", "kms.serve", "kms.record-calls"),
+        *(sys.executable, "-m", "sixfold", *system, "run", "kms.serve", "kms.record-calls"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -52,43 +56,54 @@ async def ask(client: kms.KmsClient, made: list[tuple[str, kms.DataKey]], name: 
             made.append((name, await client.generate_data_key("alias/crash", {"asker": name})))
 
 
+@pytest.fixture
+async def bus(place: buses.Place) -> AsyncIterator[port.Bus]:
+    """A bus with the topics, and none of them left on a cluster."""
+    async with open_bus(place.url, data_dir=place.data_dir) as opened:
+        await opened.create_topics(Catalogue(systems.CAPABILITIES).topics)
+        yield opened
+        if place.is_kafka:
+            await systems.delete_topics(place)
+
+
 @pytest.mark.slow
-async def test_a_killed_key_service_loses_no_audit_record_and_no_key(tmp_path: Path) -> None:
+async def test_a_killed_key_service_loses_no_audit_record_and_no_key(place: buses.Place, bus: port.Bus) -> None:
     """Each answer has its record, the chain has no gap and no fork, and every data key opens after the last kill."""
-    catalogue = Catalogue(systems.CAPABILITIES)
-    async with open_bus("embedded:", data_dir=tmp_path) as bus:
-        await bus.create_topics(catalogue.topics)
-        process = Process(name="test", data_dir=tmp_path, registry=catalogue.registry, bus=bus)
-        system = systems.System(process, systems.ShiftedClock(), "", tmp_path)
-        credentials = await operator(process)
-        made: list[tuple[str, kms.DataKey]] = []
-        stop = asyncio.Event()
-        worker = await start(tmp_path)
-        try:
-            async with kms.KmsClient(bus, credentials, clock=clocks.SystemClock(), timeout_s=20) as client:
-                await client.create_key(alias="alias/crash")
-                asking = [asyncio.create_task(ask(client, made, str(number), stop)) for number in range(8)]
-                for _ in range(KILLS):
-                    enough = len(made) + 25
-                    await eventually(lambda enough=enough: len(made) >= enough, "data keys are issued")  # type: ignore[misc]
-                    worker.kill()
-                    await worker.wait()
-                    worker = await start(tmp_path)
-                before = len(made)
-                await eventually(lambda: len(made) > before, "it goes on after the last kill")
-                stop.set()
-                await asyncio.gather(*asking)
-                for name, key in made[:: len(made) // 10]:
-                    assert await client.decrypt(key.ciphertext_blob, {"asker": name}) == key.plaintext
-        finally:
-            worker.terminate()
-            await worker.wait()
-        links = await system.events(KmsAudited)
-        report = audit.verify(links)
-        assert report.problems == ()
-        records = [json.loads(link.record) for link in links]
-        audited = Counter(record["requestID"] for record in records)
-        answered = Counter(each.request_id for each in await system.events(KeyAnswered))
-        assert set(answered) <= set(audited)
-        assert max(answered.values()) == 1
-        await process.resources.close()
+    registry = Catalogue(systems.CAPABILITIES).registry
+    process = Process(name="test", data_dir=place.data_dir, registry=registry, bus=bus)
+    system = systems.System(process, systems.ShiftedClock(), "", place.data_dir)
+    credentials = await operator(process)
+    made: list[tuple[str, kms.DataKey]] = []
+    stop = asyncio.Event()
+    worker = await start(place)
+    try:
+        async with kms.KmsClient(bus, credentials, clock=clocks.SystemClock(), timeout_s=DEADLINE_S) as client:
+            await client.create_key(alias="alias/crash")
+            asking = [asyncio.create_task(ask(client, made, str(number), stop)) for number in range(8)]
+            for _ in range(KILLS_KAFKA if place.is_kafka else KILLS):
+                await more(made, 25)
+                worker.kill()
+                await worker.wait()
+                worker = await start(place)
+            await more(made, 1)
+            stop.set()
+            await asyncio.gather(*asking)
+            for name, key in made[:: len(made) // 10]:
+                assert await client.decrypt(key.ciphertext_blob, {"asker": name}) == key.plaintext
+    finally:
+        worker.terminate()
+        await worker.wait()
+    links = await system.events(KmsAudited)
+    assert audit.verify(links).problems == ()
+    audited = {json.loads(link.record)["requestID"] for link in links}
+    answered = Counter(each.request_id for each in await system.events(KeyAnswered))
+    assert set(answered) <= audited
+    # On a cluster an answer may be stored without the state, then its request is handled again (DESIGN.md).
+    assert place.is_kafka or max(answered.values()) == 1
+    await process.resources.close()
+
+
+async def more(made: list[tuple[str, kms.DataKey]], count: int) -> None:
+    """Wait until `count` more data keys were issued."""
+    enough = len(made) + count
+    await eventually(lambda: len(made) >= enough, "data keys are issued", DEADLINE_S)
