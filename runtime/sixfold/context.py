@@ -31,6 +31,10 @@ class UndeclaredTableError(errors.FunctionBugError):
     """A handler opened a table that its function does not declare in `tables=`."""
 
 
+class RowTooLargeError(errors.PermanentError):
+    """A handler put a row that is larger than a bus stores; trying again makes it no smaller."""
+
+
 class TableReader(Protocol):
     """Where committed rows come from; a group consumer is one."""
 
@@ -61,12 +65,21 @@ class Table:
         return default if data is None else msgspec.msgpack.decode(data)
 
     def put(self, key: str, value: Any) -> None:
-        """Store a row when the handler returns."""
-        self._writes[key] = msgspec.msgpack.encode(value)
+        """Store a row when the handler returns. Raises RowTooLargeError above `port.ROW_BYTES_MAX`, key included."""
+        self._write(key, msgspec.msgpack.encode(value))
 
     def delete(self, key: str) -> None:
         """Remove a row when the handler returns."""
-        self._writes[key] = None
+        self._write(key, None)
+
+    def _write(self, key: str, data: bytes | None) -> None:
+        size = len(key.encode()) + len(data or b"")
+        if size > port.ROW_BYTES_MAX:
+            raise RowTooLargeError(
+                f"table {self.name!r}: the row {key[:100]!r} has {size} bytes, a row takes {port.ROW_BYTES_MAX}; "
+                "split it over several keys, or store large data elsewhere and keep where it is"
+            )
+        self._writes[key] = data
 
     async def items(self) -> list[tuple[str, Any]]:
         """All rows of this partition in key order, this handler's own writes included."""

@@ -18,7 +18,7 @@ from sixfold.counters import Counters
 from sixfold.function import AnyFunction
 from sixfold.intake import Intake
 from sixfold.limits import Limits
-from sixfold.outputs import OutputCheck
+from sixfold.outputs import OutputCheck, counted_bytes
 from sixfold.partition import Partition
 from sixfold.process import Process
 from sixfold.settling import Settler
@@ -194,6 +194,8 @@ class Handling:
                 partition.highest = record.offset
             ctx = context.Context(function, record, process, partition.tables, attempt)
             outputs: Sequence[port.NewRecord] = ()
+            rows: Sequence[port.StatePut] = ()
+            size = 0
             error: BaseException | None = None
             runner.partition = partition
             partition.running += 1
@@ -202,9 +204,9 @@ class Handling:
                 if event is not None:
                     runner.started_s = now
                     await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))
-                    outputs = ctx.outputs()
-                    if outputs:
-                        self._outputs.check(self._function, outputs)
+                    outputs, rows = ctx.outputs(), ctx.writes()
+                    if outputs or rows:
+                        size = self._outputs.measure(function, outputs, rows)
             except asyncio.CancelledError as cancelled:
                 if runner.interrupt is None and runner.task is not None and runner.task.cancelling():
                     raise
@@ -221,7 +223,12 @@ class Handling:
                 error = await self._interrupted(runner, error, ctx)
             self._ended(runner, partition)
             if error is None:
-                self._done(partition, record, outputs, ctx.writes())
+                if size:
+                    partition.made(outputs, rows, size)
+                    self._counters.emitted += len(outputs)
+                self._done(partition, record, size)
+                if size and self._settler.full:
+                    return
             elif (waiting := self._failed(item, attempt, error, now)) is not None:
                 postponed = self._lanes.postpone(lane, item, waiting.attempt)
                 self._waits.add(postponed, waiting.at_s)
@@ -244,21 +251,10 @@ class Handling:
             await self._caller.outlast(runner, ctx)
         return None if error is None else reason
 
-    def _done(
-        self,
-        partition: Partition,
-        record: port.Record,
-        outputs: Sequence[port.NewRecord],
-        writes: Sequence[port.StatePut],
-    ) -> None:
-        if outputs:
-            partition.outputs += outputs
-            self._counters.emitted += len(outputs)
-        if writes:
-            partition.wrote(writes)
+    def _done(self, partition: Partition, record: port.Record, size_bytes: int) -> None:
         self._counters.records += 1
         partition.finish(record)
-        self._settler.add(partition, urgent=bool(outputs or writes))
+        self._settler.add(partition, size_bytes)
 
     def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
         """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
@@ -280,8 +276,8 @@ class Handling:
         topic = self._function.dead_letter_topic
         log.error("a record was parked", action="park", dead_letters=topic, why=verdict.reason)
         self._counters.dead_letters += 1
-        self._counters.records += 1
-        partition.outputs.append(dead_letter.park(self._function, record, attempt, error))
-        partition.finish(record)
-        self._settler.add(partition, urgent=True)
+        letter = dead_letter.park(self._function, record, attempt, error)
+        size = counted_bytes(letter)
+        partition.made([letter], (), size)
+        self._done(partition, record, size)
         return None

@@ -21,6 +21,13 @@ class Limits:
     """A partition with so many records above its first unfinished one is paused: a crash would repeat them all."""
     unsettled_records_max: int = 5_000
     """Handlers wait while so many results are not settled: the bus is away, and memory is bounded."""
+    unsettled_bytes_max: int = 64 * 1024 * 1024
+    """As `unsettled_records_max`, in bytes of outputs and rows; each handler that runs may add one record's beyond."""
+    settle_bytes_max: int = 8 * 1024 * 1024
+    """Outputs and rows of one settle: some ten milliseconds of a disk. One record's always go together, however many."""
+    result_bytes_max: int = 32 * 1024 * 1024
+    """What one record's handler may emit and write. More is parked: it must go in one call, and the embedded bus takes
+    calls of 64 MiB with all that surrounds the data."""
     linger_s: float = 0.02
     """Offsets without outputs or state are committed this late, so that an idle handler costs 50 commits/s at most."""
     linger_records: int = 500

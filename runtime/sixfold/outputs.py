@@ -1,4 +1,4 @@
-"""Is what a handler emitted small enough to be stored? Asked per record, so that one event too large fails alone."""
+"""Is what a handler emitted and wrote small enough to be stored? Asked per record, so that one too large fails alone."""
 
 from __future__ import annotations
 
@@ -7,34 +7,58 @@ from collections.abc import Mapping, Sequence
 from sixfold import errors
 from sixfold.bus import port
 from sixfold.function import AnyFunction
+from sixfold.limits import DEFAULT
+
+OVERHEAD_BYTES = 100
+"""What an output or a row counts for beside its data: lengths, header frames, its table's name."""
 
 
 class OutputTooLargeError(errors.PermanentError):
-    """A handler emitted an event that is larger than its topic allows; trying again makes it no smaller."""
+    """A handler emitted an event, or in all more, than can be stored; trying again makes it no smaller."""
 
 
 class OutputCheck:
     """Knows the limits of topics."""
 
-    def __init__(self) -> None:
+    def __init__(self, result_bytes_max: int = DEFAULT.result_bytes_max) -> None:
+        self._result_bytes_max = result_bytes_max
         self._limits: dict[str, int] = {}
 
     def learn(self, topics: Mapping[str, port.TopicSpec]) -> None:
         """Take the limits from `topics`, the bus's own word."""
         self._limits = {name: spec.record_bytes_max for name, spec in topics.items()}
 
-    def check(self, function: AnyFunction, outputs: Sequence[port.NewRecord]) -> None:
-        """Raises OutputTooLargeError where one of `outputs` exceeds its topic's limit."""
+    def measure(self, function: AnyFunction, outputs: Sequence[port.NewRecord], rows: Sequence[port.StatePut]) -> int:
+        """Bytes of what a handler made of one record; rows have been checked one by one when they were put.
+
+        Raises OutputTooLargeError where an output exceeds its topic's limit, or all together what is settled at once.
+        """
+        total = 0
         for output in outputs:
-            limit = self._limits.get(output.topic)
-            if limit is not None and (size := bytes_of(output)) > limit:
+            size, limit = bytes_of(output), self._limits.get(output.topic)
+            if limit is not None and size > limit:
                 raise OutputTooLargeError(
                     f"{function.name} emitted a record of {size} bytes to {output.topic}, which takes {limit}; "
                     "store large data elsewhere and emit where it is"
                 )
+            total += size + OVERHEAD_BYTES
+        for row in rows:
+            total += len(row.key) + len(row.value or b"") + OVERHEAD_BYTES
+        if total > self._result_bytes_max:
+            raise OutputTooLargeError(
+                f"{function.name} made {len(outputs)} outputs and {len(rows)} rows of one record, {total} bytes in all; "
+                f"they are stored together, so at most {self._result_bytes_max}: emit where the data is, or fan out in "
+                "two steps"
+            )
+        return total
+
+
+def counted_bytes(record: port.NewRecord) -> int:
+    """What an output that needs no check counts for."""
+    return bytes_of(record) + OVERHEAD_BYTES
 
 
 def bytes_of(record: port.NewRecord) -> int:
-    """What a record counts for: its key, value and headers."""
+    """A record's key, value and headers."""
     headers = sum(len(name) + len(value) for name, value in record.headers)
     return len(record.value or b"") + len(record.key or b"") + headers

@@ -7,34 +7,56 @@ in the name of a later one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from sixfold.bus import port
 from sixfold.context import TableReader
+from sixfold.limits import DEFAULT
 from sixfold.tables import Tables
 from sixfold.watermark import Watermark
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """What a partition brings to one settle: results of whole records, and how far they let it be committed."""
+
+    partition: Partition
+    outputs: list[port.NewRecord] = field(default_factory=list)
+    state: dict[tuple[str, bytes], port.StatePut] = field(default_factory=dict)
+    offset: int | None = None
+    """Outputs and rows of every record below it are in this share or in an earlier one."""
+    size_bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to settle."""
+        return self.offset is None and not self.outputs
 
 
 class Partition:
     """An assignment of one partition to this worker."""
 
     __slots__ = (
+        "_share",
+        "_share_bytes_max",
+        "_shares",
         "accepting",
         "backlog_bytes",
         "backlog_records",
         "highest",
         "next_offset",
-        "outputs",
         "owned",
         "paused",
         "running",
-        "state",
         "tables",
         "tp",
-        "unsettled_offset",
         "watermark",
     )
 
-    def __init__(self, tp: port.TopicPartition, reader: TableReader) -> None:
+    def __init__(
+        self, tp: port.TopicPartition, reader: TableReader, *, share_bytes_max: int = DEFAULT.settle_bytes_max
+    ) -> None:
+        """A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
         self.tp = tp
         self.tables = Tables(reader)
         self.accepting = True
@@ -50,9 +72,9 @@ class Partition:
         self.backlog_records = 0
         """Fetched and not done yet."""
         self.backlog_bytes = 0
-        self.outputs: list[port.NewRecord] = []
-        self.state: dict[tuple[str, bytes], port.StatePut] = {}
-        self.unsettled_offset: int | None = None
+        self._share_bytes_max = share_bytes_max
+        self._shares: list[Share] = []
+        self._share = Share(self)
 
     def take_in(self, records: Sequence[port.Record]) -> Sequence[port.Record]:
         """Begin `records`; returns those that had not been given before."""
@@ -66,18 +88,25 @@ class Partition:
         self.backlog_bytes += sum([size_of(record) for record in records])
         return records
 
-    def wrote(self, puts: Sequence[port.StatePut]) -> None:
-        """A handler wrote these rows: the next handler sees them, the next settle stores them."""
-        self.tables.wrote(puts)
-        for put in puts:
-            self.state[put.table, put.key] = put
+    def made(self, outputs: Sequence[port.NewRecord], puts: Sequence[port.StatePut], size_bytes: int) -> None:
+        """A record came to these: the next handler sees the rows, a settle stores all of it. Call `finish` after it."""
+        share = self._share
+        if share.size_bytes and share.size_bytes + size_bytes > self._share_bytes_max:
+            self._shares.append(share)
+            share = self._share = Share(self)
+        share.size_bytes += size_bytes
+        share.outputs += outputs
+        if puts:
+            self.tables.wrote(puts)
+            for put in puts:
+                share.state[put.table, put.key] = put
 
     def finish(self, record: port.Record) -> None:
         """`record` is done: its offset may be settled as soon as all before it are."""
         self.backlog_records -= 1
         self.backlog_bytes -= size_of(record)
         if self.watermark.finish(record.offset):
-            self.unsettled_offset = self.watermark.position
+            self._share.offset = self.watermark.position
 
     @property
     def gap(self) -> bool:
@@ -98,7 +127,15 @@ class Partition:
     @property
     def dirty(self) -> bool:
         """Whether something waits to be settled."""
-        return self.unsettled_offset is not None or bool(self.outputs)
+        return bool(self._shares) or not self._share.empty
+
+    def take_shares(self) -> list[Share]:
+        """Hand out what waits to be settled; it must be settled in this order."""
+        if not self._share.empty:
+            self._shares.append(self._share)
+            self._share = Share(self)
+        shares, self._shares = self._shares, []
+        return shares
 
 
 def size_of(record: port.Record) -> int:

@@ -1,7 +1,8 @@
 """Settling what handlers did: many records' outputs, rows and offsets in one call, as often as the bus keeps up.
 
 While one settle is on its way the next one gathers, so a busy worker settles large groups and an idle one settles at
-once. Outputs and rows go no later than the offsets of their records. What cannot be settled yet is kept:
+once; a call takes `settle_bytes_max`, or one record's results where they alone are more. Outputs and rows go no later
+than the offsets of their records. What cannot be settled yet is kept:
 
 - the bus is away, or its disk full: tried again with growing waits, said once when it begins and once when it ends;
 - fenced: a rebalance gave a partition away. What belongs to partitions that are gone is dropped (their next owner
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
 
@@ -21,17 +23,7 @@ from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.limits import Limits
-from sixfold.partition import Partition
-
-
-@dataclass
-class Share:
-    """What one partition brings to a settle."""
-
-    partition: Partition
-    outputs: list[port.NewRecord]
-    state: list[port.StatePut]
-    offset: int | None
+from sixfold.partition import Partition, Share
 
 
 @dataclass
@@ -45,7 +37,9 @@ class Settler:
     counters: Counters
     on_settled: Callable[[], None]
     unsettled: int = 0
-    """Records done since the last settle was put together, and those of the settle that is on its way."""
+    """Records done since the last round of settles was put together, and those of the round that is on its way."""
+    unsettled_bytes: int = 0
+    """Of outputs and rows, likewise."""
     _dirty: dict[Partition, None] = field(default_factory=dict)
     _sending: list[Share] = field(default_factory=list)
     _go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,12 +47,15 @@ class Settler:
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _timer: asyncio.TimerHandle | None = None
 
-    def add(self, partition: Partition, *, urgent: bool) -> None:
-        """A record of `partition` is done. `urgent`: it has outputs or rows, which others wait for."""
+    def add(self, partition: Partition, size_bytes: int) -> None:
+        """A record of `partition` is done; `size_bytes` of outputs and rows came of it, which others wait for."""
         self.unsettled += 1
         if partition not in self._dirty:
             self._dirty[partition] = None
-        if urgent or self.unsettled >= self.limits.linger_records:
+        if size_bytes:
+            self.unsettled_bytes += size_bytes
+            self._go.set()
+        elif self.unsettled >= self.limits.linger_records:
             self._go.set()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.limits.linger_s, self._go.set)
@@ -66,7 +63,10 @@ class Settler:
     @property
     def full(self) -> bool:
         """Whether handlers should wait until something is settled."""
-        return self.unsettled >= self.limits.unsettled_records_max
+        return (
+            self.unsettled >= self.limits.unsettled_records_max
+            or self.unsettled_bytes >= self.limits.unsettled_bytes_max
+        )
 
     async def room(self) -> None:
         """Return once it is not `full` any more."""
@@ -96,26 +96,40 @@ class Settler:
                 self._timer.cancel()
                 self._timer = None
             taken, self.unsettled = self.unsettled, 0
-            self._sending = [_share(partition) for partition in self._dirty if partition.owned and partition.dirty]
+            self._sending = [share for each in self._dirty if each.owned for share in each.take_shares()]
             self._dirty.clear()
-            if self._sending:
-                self.unsettled += taken
-                await self._settle()
-                self._sending = []
-                self.unsettled -= taken
+            self.unsettled_bytes = sum(share.size_bytes for share in self._sending)
+            self.unsettled += taken
+            while self._sending:
+                call = self._next_call()
+                await self._settle(call)
+                del self._sending[: len(call)]
+                self.unsettled_bytes -= sum(share.size_bytes for share in call)
+                self._room.set()
+            self.unsettled -= taken
             self._room.set()
             self._settled.set()
             self.on_settled()
 
-    async def _settle(self) -> None:
-        """Settle `_sending`, however long that takes."""
+    def _next_call(self) -> list[Share]:
+        """The first of `_sending` that go in one call."""
+        count, size = 1, self._sending[0].size_bytes
+        for share in islice(self._sending, 1, None):
+            size += share.size_bytes
+            if size > self.limits.settle_bytes_max:
+                break
+            count += 1
+        return self._sending[:count]
+
+    async def _settle(self, call: list[Share]) -> None:
+        """Settle `call`, however long that takes."""
         waits, fenced = 0, 0
         log = structlog.get_logger().bind(function=self.function)
-        while shares := [share for share in self._sending if share.partition.owned]:
+        while shares := [share for share in call if share.partition.owned]:
             try:
                 await self.consumer.settle(
                     records=[output for share in shares for output in share.outputs],
-                    state=[put for share in shares for put in share.state],
+                    state=[put for share in shares for put in share.state.values()],
                     offsets={share.partition.tp: share.offset for share in shares if share.offset is not None},
                 )
             except port.FencedError as error:
@@ -140,15 +154,8 @@ class Settler:
                 if waits:
                     log.info("the bus is back; settled", action="settle.resumed", attempts=waits + 1)
                 for share in shares:
-                    share.partition.tables.settled(share.state)
+                    share.partition.tables.settled(share.state.values())
                 return
 
     def _wait_s(self, attempt: int) -> float:
         return min(self.limits.bus_backoff_s * 2.0 ** min(attempt - 1, 20), self.limits.bus_backoff_max_s)
-
-
-def _share(partition: Partition) -> Share:
-    """Take out of `partition` what waits to be settled."""
-    share = Share(partition, partition.outputs, list(partition.state.values()), partition.unsettled_offset)
-    partition.outputs, partition.state, partition.unsettled_offset = [], {}, None
-    return share

@@ -69,7 +69,7 @@ class Worker:
         )
         self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
         self._fetcher = Fetcher(function.name, self._consumer, bus_clock, limits, self._take_in)
-        self._outputs = OutputCheck()
+        self._outputs = OutputCheck(limits.result_bytes_max)
         self._handling = Handling(
             function,
             process,
@@ -123,7 +123,7 @@ class Worker:
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
         """These are this worker's from now on (port.Listener)."""
         for tp in partitions:
-            self._fetcher.partitions[tp] = Partition(tp, self._consumer)
+            self._fetcher.partitions[tp] = Partition(tp, self._consumer, share_bytes_max=self._limits.settle_bytes_max)
         self._log.info("partitions assigned", action="assigned", partitions=_names(partitions))
 
     async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:

@@ -110,6 +110,21 @@ async def test_several_tables_change_together(bus: port.Bus, names: naming.Names
         assert await reader.state_get("left", 0, b"k") == await reader.state_get("right", 0, b"k") == b"3"
 
 
+async def test_a_row_takes_as_many_bytes_as_the_port_says_and_a_much_larger_one_is_refused(
+    bus: port.Bus, names: naming.Names
+) -> None:
+    """The largest row is stored and read back; of a settle with a larger one nothing is stored."""
+    topic = await make(bus, names("t"))
+    largest = bytes(port.ROW_BYTES_MAX - 1)
+    async with bus.subscribe(names("g"), [topic]) as consumer:
+        await waiting.assigned(consumer, 1)
+        await put(consumer, topic, 0, {b"k": largest})
+        with pytest.raises(port.RecordTooLargeError):
+            await put(consumer, topic, 0, {b"k": b"small", b"l": bytes(port.ROW_BYTES_MAX + 2_000)})
+    async with bus.assign([port.TopicPartition(topic, 0)], group=names("g")) as reader:
+        assert await reader.state_scan("table", 0) == [(b"k", largest)]
+
+
 async def test_tables_are_no_topics_of_the_user(bus: port.Bus, names: naming.Names) -> None:
     """However a back end keeps them, `topics` does not show it."""
     topic = await make(bus, names("t"))

@@ -22,7 +22,8 @@ consumer whose state reflects more than was committed starts after what its stat
 that is not this member's own any more raises `FencedError` and stores nothing. An atomic settle may become
 visible to others some moments after it returned, as Kafka's transactions do; whoever takes the partition over sees it.
 
-Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default.
+Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default. A row of state
+takes `ROW_BYTES_MAX`; a larger one raises `RecordTooLargeError`, then nothing of its settle was stored.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ import msgspec
 from sixfold import errors
 
 Header = tuple[str, bytes]
+
+ROW_BYTES_MAX = 999_000
+"""Largest row of state, key and value together: the default `record_bytes_max` less what a changelog record adds."""
 
 
 class TopicPartition(NamedTuple):
@@ -147,7 +151,7 @@ class UnknownTopicError(BusError):
 
 
 class RecordTooLargeError(BusError):
-    """A record is larger than its topic allows."""
+    """A record is larger than its topic allows, or a row of state larger than any."""
 
 
 class StorageFullError(BusError):
@@ -191,6 +195,14 @@ class Consumer(Protocol):
         """The next records by partition, at least one unless `wait_s` passes first; empty then.
 
         Each record is given once per assignment; after a crash or a rebalance from the committed offset again.
+        """
+
+    def position(self, partition: TopicPartition) -> int:
+        """Where the next fetch of `partition` goes on: every readable record below was given, or lay before the start.
+
+        Fetching moves it, also over offsets that hold no record (transaction markers, compaction, retention); so it
+        reaches the end that `Bus.offsets` told, and `sixfold.bus.ends` waits for that. Raises UsageError for a
+        partition that is not in `assignment()`.
         """
 
     async def settle(

@@ -175,6 +175,13 @@ class BaseConsumer:
                 f"state of table {strange.table!r}, partition {strange.partition}: no offset of that partition is in "
                 "`offsets`; commit the offset that the state reflects together with it"
             )
+        for row in state:
+            size = len(row.key) + len(row.value or b"")
+            if size > port.ROW_BYTES_MAX:
+                raise port.RecordTooLargeError(
+                    f"a row of table {row.table!r} has {size} bytes with its key, a row takes {port.ROW_BYTES_MAX}: split "
+                    "it over several keys. Nothing was stored"
+                )
         by_id: dict[int, int] = {}
         for partition, offset in (offsets or {}).items():
             by_id[await self._settled_id(partition)] = offset
