@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import sixfold_events
@@ -105,6 +105,14 @@ class Catalogue:
             if specs.get(name) in (None, port.TopicSpec(name=name, partitions=1, retention_ms=None)):
                 specs[name] = dead_letter.topic_spec(function, specs)
         return tuple(specs.values())
+
+    def topics_to_make(self, existing: Collection[str]) -> list[port.TopicSpec]:
+        """What to hand to `create_topics` on a bus that has the topics `existing`.
+
+        A declared topic always, so that one that exists otherwise is noticed; a topic that nobody declared, whose spec
+        is the default alone, is taken as it is where it exists.
+        """
+        return [spec for spec in self.topics if spec.name not in existing or spec != port.TopicSpec(name=spec.name)]
 
     def topics_for(self, functions: Iterable[AnyFunction]) -> list[port.TopicSpec]:
         """The specs of the topics that `functions` read and write."""

@@ -86,6 +86,8 @@ def _service(
         takes = ", ".join(f"--{name}" for name in service.options) or "no options"
         raise _usage(f"{service.name} has no option --{unknown[0]}; it takes {takes}")
     run_service = capability.resolve(service.run)
+    if service is plan.GATEWAY:
+        run_service = functools.partial(run_service, functions=known.own)
     return hosting.Hosted(
         name=plan.instance_name(service, options),
         data_dir=chosen.data_dir,
@@ -93,7 +95,7 @@ def _service(
         run=run_service,
         bus_url=bus_url if service.bus else None,
         options=options,
-        topics=lambda: known.topics,
+        topics=known.topics_to_make,
     )
 
 

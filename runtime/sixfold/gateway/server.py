@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sixfold import catalogue, errors
+from sixfold.function import AnyFunction
 from sixfold.gateway import app as apps
 from sixfold.gateway import auth
 from sixfold.process import Process
@@ -24,8 +25,8 @@ CONNECTIONS_MAX = 4096
 _DRAIN_S = 5
 
 
-async def run(process: Process) -> None:
-    """Serve until `process.stopping`; the service `gateway`."""
+async def run(process: Process, *, functions: Iterable[AnyFunction] = ()) -> None:
+    """Serve until `process.stopping`; the service `gateway`. `functions` are a user's own."""
     with contextlib.ExitStack() as stack:
         listen = lifeline.listening_socket(os.environ)
         if listen is None:
@@ -36,7 +37,8 @@ async def run(process: Process) -> None:
             listen = stack.enter_context(sockets.listening(process.options.get("host", plan.HOST), port))
         else:
             stack.enter_context(listen)
-        app = apps.create_app(process, catalogue.installed().capabilities, sockets.url_of(listen))
+        capabilities = catalogue.installed().capabilities
+        app = apps.create_app(process, capabilities, sockets.url_of(listen), functions=functions)
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,8 +49,8 @@ class Hosted:
     bus_url: str | None
     """None for a process that has no bus access."""
     options: Mapping[str, str] = field(default_factory=dict)
-    topics: Callable[[], Sequence[port.TopicSpec]] = tuple
-    """Made where they are missing, for a process that runs before or without `sixfold up`."""
+    topics: Callable[[Collection[str]], Sequence[port.TopicSpec]] = lambda existing: ()
+    """What to make beside the topics that exist, for a process that runs before or without `sixfold up`."""
     alone: bool = True
     """One process of this name at a time."""
 
@@ -85,7 +85,7 @@ async def host(hosted: Hosted) -> None:
             bus = opening.open_bus(hosted.bus_url, data_dir=hosted.data_dir, clock=clock)
             process.bus = await stack.enter_async_context(bus)
             if line is None:  # a supervisor has made them already
-                await process.bus.create_topics(hosted.topics())
+                await process.bus.create_topics(hosted.topics(await process.bus.topics()))
         stack.push_async_callback(process.resources.close)
 
         def ready() -> None:

@@ -6,6 +6,11 @@ import enum
 import random
 from dataclasses import dataclass
 
+from sixfold import limits
+
+LEAVE_S = 5.0
+"""For what follows when a process's workers have let go: to leave the groups and close what it opened."""
+
 
 class State(enum.Enum):
     """Where a process is in its life; the values are what `sixfold status` shows."""
@@ -72,8 +77,8 @@ class Policy:
     """Each wait is drawn from the computed one plus or minus this share, so that siblings do not restart in step."""
     steady_s: float = 30.0
     """Whoever ran this long has recovered: the next crash counts as its first."""
-    stop_s: float = 20.0
-    """Time between the request to end (SIGTERM) and SIGKILL; more than a worker's drain deadline."""
+    stop_s: float = limits.DEFAULT.stop_s + LEAVE_S
+    """Time between the request to end (SIGTERM) and SIGKILL: a worker may use all that it is given to let go."""
 
 
 def delay_s(policy: Policy, failures: int, rng: random.Random) -> float:

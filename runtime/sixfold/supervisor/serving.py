@@ -79,7 +79,7 @@ class ControlServer:
             elif asked.action == "stop":
                 await self._controlled.stop(asked.names)
             return control.Reply(system=self._controlled.status())
-        except (errors.UsageError, msgspec.DecodeError) as error:
+        except (errors.UsageError, msgspec.DecodeError, RecursionError) as error:
             return control.Reply(error=str(error), usage=True)
         except errors.SixfoldError as error:
             return control.Reply(error=str(error))

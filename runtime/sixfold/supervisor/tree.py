@@ -148,7 +148,7 @@ class Tree:
                     f"no bus answers at {url} within {BUS_WAIT_S:g} s; check the address and that Kafka runs there, "
                     "or leave --bus away for the embedded bus"
                 ) from None
-            await opened.create_topics(self._known.topics)
+            await opened.create_topics(self._known.topics_to_make(await opened.topics()))
             yield
 
     async def _former_processes_end(self) -> None:
