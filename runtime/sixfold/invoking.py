@@ -126,10 +126,7 @@ def read_event(
     if isinstance(event, Mapping):
         raw: Any = event
     else:
-        try:
-            raw = msgspec.json.decode(event)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise json_events.EventDataError(f"not valid JSON: {error}") from error
+        raw = json_events.parse(event)
     envelope = raw if isinstance(raw, Mapping) and "specversion" in raw else {}
     cls = _class_of(function, str(envelope["type"]) if "type" in envelope else event_type)
     attributes = cloudevents.Attributes(

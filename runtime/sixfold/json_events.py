@@ -20,6 +20,7 @@ _MISSING = re.compile(r"missing required field `(.*?)`")
 # What a back end adds to a record at most; the check here must not let pass what the bus then refuses.
 _OVERHEAD_BYTES = 64
 _HEADER_OVERHEAD_BYTES = 16
+_TOO_DEEP = "nested too deeply; expected an event's fields, a few levels deep"
 
 
 class EventDataError(errors.UsageError):
@@ -35,13 +36,23 @@ class EventTooLargeError(EventDataError):
     """The event is larger than its topic takes."""
 
 
+class JsonError(EventDataError):
+    """Text that is no JSON, or is nested deeper than any event."""
+
+
+def parse(data: bytes | str) -> Any:
+    """The value of JSON text from outside. Raises JsonError."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JsonError(f"not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise JsonError(_TOO_DEEP) from error
+
+
 def decode(cls: type[Event], data: bytes | str) -> Event:
     """The event of type `cls` in `data`. Raises EventDataError for a missing, unknown or unfit field."""
-    try:
-        raw = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EventDataError(f"not valid JSON: {error}") from error
-    return convert(cls, raw)
+    return convert(cls, parse(data))
 
 
 def convert(cls: type[Event], raw: Any) -> Event:
@@ -50,9 +61,11 @@ def convert(cls: type[Event], raw: Any) -> Event:
         raise EventDataError(f"expected a JSON object with the fields of {cls.__event__.type}, found {_kind(raw)}")
     try:
         event = msgspec.convert(raw, cls)
+        unknown = _unknown(raw, msgspec.to_builtins(event), "")
     except msgspec.ValidationError as error:
         raise _unfit(str(error)) from error
-    unknown = _unknown(raw, msgspec.to_builtins(event), "")
+    except RecursionError as error:
+        raise JsonError(_TOO_DEEP) from error
     if unknown is not None:
         name, siblings = unknown
         near = difflib.get_close_matches(name.rpartition(".")[2], siblings, n=1)

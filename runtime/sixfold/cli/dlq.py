@@ -68,7 +68,7 @@ async def _letters(process: Process, function: AnyFunction) -> list[tuple[int, d
     partitions = await reading.partitions_of(opened, function.dead_letter_topic)
     return [
         (record.offset, dead_letter.read(record))
-        async for record in reading.read(opened, partitions, start=bus.EARLIEST, follow=False, clock=process.clock)
+        async for record in reading.read(opened, partitions, start=bus.EARLIEST, follow=False)
     ]
 
 

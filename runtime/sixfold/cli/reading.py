@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import AsyncIterator, Sequence
 
 from sixfold import bus, catalogue
-from sixfold import clock as clocks
 from sixfold import errors as failures
-
-_WAIT_S = 0.5
-# A broker may take this long to give the first records; an end that compaction removed is never given at all.
-_QUIET_S = 3.0
+from sixfold.bus import ends
 
 
 def start_of(text: str) -> bus.Start:
@@ -46,32 +43,24 @@ async def read(
     *,
     start: bus.Start,
     follow: bool,
-    clock: clocks.Clock,
     count: int | None = None,
 ) -> AsyncIterator[bus.Record]:
-    """Records from `start` on, at most `count`; without `follow` until the ends that the partitions have now."""
-    ends = {partition: await opened.offsets(partition) for partition in partitions}
-    begins = {
-        partition: await opened.offset_at(partition, start.timestamp_ms) if start.at == "timestamp" else offsets.start
-        for partition, offsets in ends.items()
-    }
-    left = {partition for partition in partitions if ends[partition].end > begins[partition]}
-    if not follow and (not left or start == bus.LATEST):
+    """Records from `start` on, at most `count`; without `follow` until the ends that the partitions have now.
+
+    Raises BusUnavailableError where the bus does not give all of them.
+    """
+    if not follow and start == bus.LATEST:
         return
+    until = {} if follow else await ends.of(opened, partitions)
     given = 0
     async with opened.assign(partitions, start=start) as consumer:
-        heard = clock.monotonic()
-        while follow or (left and clock.monotonic() - heard < _QUIET_S):
-            batches = await consumer.fetch(wait_s=_WAIT_S)
-            for partition, records in batches.items():
-                heard = clock.monotonic()
+        batches = ends.read_on(consumer) if follow else ends.read_up_to(consumer, until)
+        async with contextlib.aclosing(batches):
+            async for records in batches:
                 for record in records:
-                    if not follow and record.offset >= ends[partition].end:
-                        left.discard(partition)
+                    if not follow and record.offset >= until[bus.TopicPartition(record.topic, record.partition)]:
                         break
                     yield record
                     given += 1
                     if count is not None and given >= count:
                         return
-                    if record.offset + 1 >= ends[partition].end:
-                        left.discard(partition)

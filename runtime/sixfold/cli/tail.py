@@ -34,9 +34,7 @@ async def _tail(ctx: typer.Context, topic: str, start: str, count: int | None, *
     async with common.process(ctx) as process:
         opened = process.require_bus()
         partitions = await reading.partitions_of(opened, topic)
-        async for record in reading.read(
-            opened, partitions, start=begin, follow=follow, clock=process.clock, count=count
-        ):
+        async for record in reading.read(opened, partitions, start=begin, follow=follow, count=count):
             if as_json:
                 common.line(records.as_json(record, process.registry))
             else:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sixfold import capability, catalogue, errors
 from sixfold.capability import Capability
+from sixfold.function import AnyFunction
 from sixfold.gateway import cloudevents_http, observation, problems
 from sixfold.gateway.auth import Authentication, Guard
 from sixfold.gateway.credentials import Verifier
@@ -23,11 +24,16 @@ from sixfold.gateway.route import Gateway, Route
 from sixfold.process import Process
 
 
-def create_app(process: Process, capabilities: Iterable[Capability], url: str) -> ASGIApp:
-    """The gateway of `process`, reached at `url`, with the routes of `capabilities`."""
+def create_app(
+    process: Process, capabilities: Iterable[Capability], url: str, *, functions: Iterable[AnyFunction] = ()
+) -> ASGIApp:
+    """The gateway of `process`, reached at `url`, with the routes of `capabilities`.
+
+    `functions` are a user's own, which belong to no capability: their topics take events and their lag is measured too.
+    """
     capabilities = tuple(capabilities)
     gateway = Gateway(process, url)
-    known = catalogue.Catalogue(capabilities)
+    known = catalogue.Catalogue(capabilities, functions)
     observed = observation.Observation(gateway, known)
     routes: list[Route] = [
         *observed.routes(),
@@ -48,6 +54,7 @@ def create_app(process: Process, capabilities: Iterable[Capability], url: str) -
             errors.SixfoldError: problems.handle,
             HTTPException: problems.handle,
             TimeoutError: problems.handle,
+            RecursionError: problems.handle,
             Exception: _broken,
         },
         lifespan=_lifespan(gateway),

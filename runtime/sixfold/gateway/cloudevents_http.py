@@ -44,7 +44,7 @@ def routes(gateway: Gateway, known: catalogue.Catalogue, observed: Observation) 
     opened = gateway.process.require_bus()
     registry = gateway.process.registry
 
-    def check(item: Mapping[str, Any], index: int | None) -> bus.NewRecord:
+    async def check(item: Mapping[str, Any], index: int | None) -> bus.NewRecord:
         try:
             attributes = attributes_of(item, clock)
             cls = registry.class_of(attributes.type)
@@ -52,13 +52,24 @@ def routes(gateway: Gateway, known: catalogue.Catalogue, observed: Observation) 
                 raise catalogue.unknown(
                     "event type", attributes.type, registry.classes, "`sixfold event types` lists all"
                 )
-            return json_events.encode(data_of(item, cls, registry), attributes, known.topic(cls.__event__.topic))
+            return await encode(data_of(item, cls, registry), attributes)
         except catalogue.UnknownNameError as error:
             raise _placed(422, str(error), "type", index) from error
         except json_events.EventTooLargeError as error:
             raise _placed(413, error.reason, error.field, index) from error
         except EventDataError as error:
             raise _placed(422, error.reason, error.field, index) from error
+
+    async def encode(event: Event, attributes: cloudevents.Attributes) -> bus.NewRecord:
+        topic = event.__event__.topic
+        try:
+            return json_events.encode(event, attributes, known.topic(topic))
+        except json_events.EventTooLargeError:
+            # Whoever made the topic may have given it more than the declaration says.
+            made = (await opened.topics()).get(topic)
+            if made is None:
+                raise
+            return json_events.encode(event, attributes, made)
 
     async def publish(request: Request) -> Response:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -69,14 +80,14 @@ def routes(gateway: Gateway, known: catalogue.Catalogue, observed: Observation) 
                 raise Problem(400, f"{BATCH}: expected an array of CloudEvents")
             if len(items) > EVENTS_MAX:
                 raise Problem(413, f"a batch takes at most {EVENTS_MAX:,} events, found {len(items):,}")
-            records = [check(item, index) for index, item in enumerate(items)]
+            records = [await check(item, index) for index, item in enumerate(items)]
         elif media == STRUCTURED:
             item = _json(body)
             if not isinstance(item, dict):
                 raise Problem(400, f"{STRUCTURED}: expected one CloudEvent as an object")
-            records = [check(item, None)]
+            records = [await check(item, None)]
         elif media in (JSON, *AVRO, ""):
-            records = [check(_binary(request, media, body), None)]
+            records = [await check(_binary(request, media, body), None)]
         else:
             raise Problem(415, f"content type {media!r}: expected {JSON}, {AVRO[0]}, {STRUCTURED} or {BATCH}")
         async with asyncio.timeout(_PUBLISH_WAIT_S):
@@ -152,9 +163,9 @@ def _binary(request: Request, media: str, body: bytes) -> dict[str, Any]:
 
 def _json(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, f"the body is not valid JSON: {error}") from error
+        return json_events.parse(body)
+    except json_events.JsonError as error:
+        raise Problem(400, f"the body is {error.reason}") from error
 
 
 def _text(item: Mapping[str, Any], name: str) -> str:

@@ -58,6 +58,8 @@ def of(error: Exception) -> Problem:
             return Problem(422, str(error), field=error.field)
         case UnknownNameError() | bus.UnknownTopicError():
             return Problem(404, str(error))
+        case RecursionError():  # only what a caller sends is ever that deep
+            return Problem(400, "the request is nested too deeply; send it flatter")
         case errors.UsageError():
             return Problem(400, str(error))
         case bus.BusUnavailableError() | bus.StorageFullError() | errors.TemporaryError() | TimeoutError():

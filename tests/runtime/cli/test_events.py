@@ -84,6 +84,20 @@ def test_json_that_is_none_is_said_with_its_line(sixfold: Sixfold) -> None:
     assert "--data: not valid JSON" in sixfold.bad("publish", "git.pushed", "--data", "{", code=2)
 
 
+@pytest.mark.parametrize("depth", [500, 5_000, 100_000])
+def test_json_without_a_bottom_is_said_with_its_line(sixfold: Sixfold, depth: int) -> None:
+    """However deep it is nested: wrong usage, nothing is stored, and Sixfold is not at fault."""
+    deep = "[" * depth + "]" * depth
+    app = ["--app", str(sixfold.app)]
+    for text in (deep, '{"order_id": ' + deep + "}", '{"order_id": "o-1", "amount_cents": 1, "x": ' + deep + "}"):
+        said = sixfold.bad(*app, "publish", "order.placed", "--file", "-", code=2, text=text)
+        assert "line 1" in said
+        said += sixfold.bad(*app, "invoke", "accept", "--event", "-", code=2, text=text)
+        assert "fault" not in said
+    assert depth < 100_000 or "nested too deeply" in said
+    assert not (sixfold.data_dir / "bus").exists()
+
+
 def test_an_unknown_type_names_near_ones(sixfold: Sixfold) -> None:
     """For every verb that takes a type; a topic likewise."""
     assert "git.pushed" in sixfold.bad("publish", "git.pushd", "--data", "{}", code=2)

@@ -170,6 +170,21 @@ async def test_a_request_that_is_no_cloudevent_is_refused(
     assert answer.json()["detail"]
 
 
+@pytest.mark.parametrize("media", [STRUCTURED, BATCH, "application/json"])
+@pytest.mark.parametrize("depth", [500, 5_000, 100_000])
+async def test_json_without_a_bottom_is_the_callers_fault(gateway: Running, media: str, depth: int) -> None:
+    """However deep the body is nested, the answer is a client error that says so, and the gateway goes on."""
+    deep = b"[" * depth + b"]" * depth
+    whole = msgspec.json.encode(event(data=None))
+    body = {STRUCTURED: whole[:-1] + b',"data":' + deep + b"}", BATCH: deep, "application/json": deep}[media]
+    answer = await post(gateway, body, media, **(BINARY if media == "application/json" else {}))
+    assert answer.status_code in ((400,) if depth == 100_000 else (400, 422)), answer.text
+    assert answer.json()["detail"]
+    created = await gateway.operator.post("/git", content=b'{"name": "web", "other": ' + deep + b"}")
+    assert created.status_code < 500
+    await stored(gateway, 0)
+
+
 async def test_near_names_of_a_type_are_told(gateway: Running) -> None:
     """A typing error is mended at once."""
     answer = await post(gateway, event(type="git.pushd"), STRUCTURED)

@@ -21,6 +21,7 @@ CASES: list[tuple[Exception, int]] = [
     (errors.UsageError("x"), 400),
     (bus.BusUnavailableError("x"), 503),
     (bus.StorageFullError("x"), 503),
+    (RecursionError("a secret of the inside"), 400),
     (TimeoutError(), 503),
     (ZeroDivisionError("a secret of the inside"), 500),
 ]

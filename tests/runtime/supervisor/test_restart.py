@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from sixfold import limits
 from sixfold.supervisor import restart
 from sixfold.supervisor.restart import Doing, Happening, Policy, State
 
@@ -53,3 +54,8 @@ def test_whoever_ran_steadily_begins_again_at_the_shortest_wait() -> None:
     policy = Policy(steady_s=30.0)
     assert restart.failures_after(policy, 5, ran_s=1.0) == 6
     assert restart.failures_after(policy, 5, ran_s=30.0) == 1
+
+
+def test_a_process_is_not_killed_while_its_workers_still_may_let_go() -> None:
+    """SIGKILL comes after all the time that a worker's own deadlines add up to."""
+    assert Policy().stop_s > limits.DEFAULT.stop_s >= limits.DEFAULT.drain_s
