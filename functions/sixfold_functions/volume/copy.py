@@ -24,12 +24,10 @@ from sixfold_events.volume import (
     VolumeReadRequested,
     VolumeRedoBatch,
 )
+from sixfold_functions.volume import answering, frames, segments
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume import frames, segments
 from sixfold_functions.volume.core.node import Redo, StorageNode
 
-ANSWER_BYTES_MAX = 700_000
-"""Payload of one answer; what is left of Kafka's default record limit is ample for headers and Avro."""
 _PROMISE = struct.Struct(">QQI")
 _CLASS: dict[frames.Kind, type[Event]] = {
     frames.Kind.BATCH: VolumeRedoBatch,
@@ -152,38 +150,14 @@ class Copy:
     def answer(self, request: VolumeReadRequested) -> VolumeReadAnswered:
         """Answer a read from the log; it needs no quorum."""
         status = self.node.acknowledgement()
-        payloads: list[bytes] = []
-        batches: list[bytes] = []
         first_lsn = max(request.from_lsn, 1)
         last_lsn = (
             status.complete_lsn if request.whole_batches else self.node.readable_lsn(request.epoch, request.durable_lsn)
         )
-        error, size = "", 0
-        try:
-            for lsn, data, records in self._read(first_lsn, min(last_lsn, first_lsn + request.count - 1)):
-                step = len(data) if request.whole_batches else sum(map(len, records))
-                if size and size + step > ANSWER_BYTES_MAX:
-                    break
-                size += step
-                if request.whole_batches:
-                    batches.append(data)
-                    continue
-                skip = max(first_lsn - lsn, 0)
-                payloads.extend(records[skip : min(first_lsn + request.count - 1, last_lsn) - lsn + 1])
-        except segments.LogDamagedError as damage:
-            error, payloads, batches = str(damage), [], []
-        return VolumeReadAnswered(
-            volume=request.volume,
-            copy=self.node.copy,
-            request_id=request.request_id,
-            status=status,
-            first_lsn=first_lsn,
-            payloads=payloads,
-            batches=batches,
-            error=error,
-        )
+        last_lsn = min(last_lsn, first_lsn + request.count - 1)
+        return answering.answer(request, status, self._read(first_lsn, last_lsn), last_lsn)
 
-    def _read(self, first_lsn: int, last_lsn: int) -> Iterator[tuple[int, bytes, list[bytes]]]:
+    def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
         frame: frames.Frame | None = None
         location: segments.Location | None = None
         for entry in self.node.prefix.between(first_lsn, last_lsn):
@@ -192,7 +166,7 @@ class Copy:
             stored = frame.entries[entry.place.entry]
             event = self._decode(stored)
             assert isinstance(event, VolumeRedoBatch)
-            yield event.first_lsn, stored.data, event.payloads
+            yield answering.Stored(event.first_lsn, stored.data, event.payloads)
 
     def close(self) -> None:
         """Give the folder back."""

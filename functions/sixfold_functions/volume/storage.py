@@ -18,9 +18,9 @@ from sixfold.bus import port
 from sixfold.process import Process
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeReadRequested
+from sixfold_functions.volume import answering, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
 
 GROUP_BYTES_MAX = 8 * 1024 * 1024
@@ -144,10 +144,13 @@ class StorageService:
         return topics.moved(record, topic)
 
     async def _publish(self, record: port.NewRecord) -> None:
+        """Publish, again and again. Raises RecordTooLargeError: what cannot be stored now never can."""
         while True:
             try:
                 await self._bus.publish([record])
                 return
+            except port.RecordTooLargeError:
+                raise
             except port.BusError as error:
                 self._log.warning("the bus does not take it", action="volume.bus.failed", error=str(error))
                 await self._clock.sleep(topics.BUS_RETRY_S)
@@ -160,7 +163,17 @@ class StorageService:
                 except ValueError:
                     continue  # not a request
                 if isinstance(request, VolumeReadRequested) and request.copy == self._copy.node.copy:
-                    await self._publish(self._record(self._copy.answer(request), self._topics.read_results))
+                    await self._reply(self._copy.answer(request))
+
+    async def _reply(self, answer: VolumeReadAnswered) -> None:
+        try:
+            await self._publish(self._record(answer, self._topics.read_results))
+        except port.RecordTooLargeError as error:
+            # Trying again would keep this copy from every later reader.
+            self._log.warning("an answer cannot be stored", action="volume.answer.dropped", error=str(error))
+            if not answer.error:
+                text = f"copy {answer.copy} cannot send what it was asked for: {error}; ask for fewer records"
+                await self._reply(answering.refused(answer, text))
 
 
 async def run(process: Process) -> None:
