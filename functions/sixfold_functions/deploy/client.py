@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-from sixfold.bus import EARLIEST, Bus, Record, Start, TopicPartition
+from sixfold.bus import EARLIEST, Record, Start, TopicPartition, ends
 from sixfold.process import Process
 from sixfold.publisher import Publisher
 from sixfold_events import DecodeError, Event, cloudevents
@@ -13,9 +14,6 @@ from sixfold_events import deploy as events
 from sixfold_events.event import key_of
 
 E = TypeVar("E", bound=Event)
-_FETCH_S = 0.5
-_IDLE_FETCHES_MAX = 6
-"""After three seconds without a record before the end there is none: a broker's first answer may take one."""
 
 
 async def request(process: Process, wanted: events.DeploymentRequested, *, source: str) -> None:
@@ -86,34 +84,14 @@ async def records(
     if spec is None:
         return  # no deployment was ever asked for on this bus
     partitions = [TopicPartition(topic, number) for number in range(spec.partitions)]
-    left = {} if follow else await _ends(bus, partitions, start)
-    if not left and not follow:
-        return
-    idle = 0
-    async with bus.assign(list(left) or partitions, start=start) as consumer:
-        while left or follow:
-            fetched = await consumer.fetch(wait_s=_FETCH_S)
-            idle = 0 if fetched else idle + 1
-            if idle >= _IDLE_FETCHES_MAX and not follow:
-                return  # nothing before the end any more: compaction or retention took the rest
-            for partition, records in fetched.items():
-                for record in records:
+    async with bus.assign(partitions, start=start) as consumer:
+        batches = ends.read_on(consumer) if follow else ends.read_up_to(consumer, await ends.of(bus, partitions))
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                for record in batch:
                     event = _decoded(process, cls, record)
                     if event is not None:
                         yield record, event
-                if partition in left and records[-1].offset + 1 >= left[partition]:
-                    del left[partition]
-
-
-async def _ends(bus: Bus, partitions: Sequence[TopicPartition], start: Start) -> dict[TopicPartition, int]:
-    """Where each partition ends now that has something to read from `start` on."""
-    ends = {}
-    for each in partitions:
-        offsets = await bus.offsets(each)
-        first = await bus.offset_at(each, start.timestamp_ms) if start.at == "timestamp" else offsets.start
-        if first < offsets.end:
-            ends[each] = offsets.end
-    return ends
 
 
 def _decoded(process: Process, cls: type[E], record: Record) -> E | None:

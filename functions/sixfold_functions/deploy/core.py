@@ -80,9 +80,9 @@ class _Decision:
             return  # late, repeated, or of an instance whose turn it is not
         if event.lifecycle_event not in lifecycle.IN_PLACE_NAMES:
             return
-        step = lifecycle.IN_PLACE_NAMES.index(event.lifecycle_event)
-        if step < target.step:
-            return
+        step, done = lifecycle.IN_PLACE_NAMES.index(event.lifecycle_event), event.status != "InProgress"
+        if step < target.step or (event.status != "Failed" and (step, done) <= (target.step, target.done)):
+            return  # heard already: said again it gives no more time, so every wait ends
         if event.status == "Failed":
             said = f": {event.message}" if event.message else ""
             self._target_ended(deployment, target, "fail", f"{event.lifecycle_event} failed{said}")
@@ -90,8 +90,8 @@ class _Decision:
             self._target_ended(deployment, target, "succeed", "")
         else:
             claimed_ms = max(0, min(event.budget_ms, self.limits.step_ms_max)) + self.limits.grace_ms
-            wait_ms = claimed_ms if event.status == "InProgress" else self.limits.answer_ms
-            target = replace(target, step=step, heard_ms=self.now_ms, due_ms=self.now_ms + wait_ms)
+            wait_ms = self.limits.answer_ms if done else claimed_ms
+            target = replace(target, step=step, done=done, heard_ms=self.now_ms, due_ms=self.now_ms + wait_ms)
             self._set(replace(deployment, target=target))
 
     def due(self, event: events.DeploymentDue) -> None:
@@ -145,6 +145,19 @@ class _Decision:
                 self._rolled_out(deployment)
             else:
                 break
+        self._arm()
+
+    def give_up(self, reason: str) -> None:
+        """End whatever runs and waits, without commanding anybody."""
+        while deployment := self.group.current or next(iter(self.group.queue), None):
+            if deployment is not self.group.current:
+                self.group = replace(self.group, queue=self.group.queue[1:])
+                self._end(deployment, "refuse", reason)
+                continue
+            if deployment.target:
+                self.effects.append(TargetMoved(deployment.id, deployment.target.instance, state.FAILED, reason))
+            self.effects.extend(TargetMoved(deployment.id, each, state.SKIPPED) for each in deployment.waiting)
+            self._end(replace(deployment, target=None, waiting=()), "fail", "; ".join((*deployment.failures, reason)))
         self._arm()
 
     def _begin(self, deployment: Deployment) -> None:
@@ -276,6 +289,20 @@ def decide(
     An event that was decided before, or comes too late, changes nothing and has no effect.
     """
     decision = _Decision(group, now_ms, limits, known_groups)
+    _take_in(decision, event)
+    decision.go_on()
+    return decision.group, decision.effects
+
+
+def give_up(group: Group, event: GroupEvent, now_ms: int, limits: Limits, reason: str) -> tuple[Group, list[Effect]]:
+    """As `decide`, where no instance can be commanded: everything that runs or waits fails because of `reason`."""
+    decision = _Decision(group, now_ms, limits, ())
+    _take_in(decision, event)
+    decision.give_up(reason)
+    return decision.group, decision.effects
+
+
+def _take_in(decision: _Decision, event: GroupEvent) -> None:
     match event:
         case events.DeploymentPrepared():
             decision.prepared(event)
@@ -287,5 +314,3 @@ def decide(
             decision.seen(event)
         case events.AgentForgotten():
             decision.forgotten(event)
-    decision.go_on()
-    return decision.group, decision.effects

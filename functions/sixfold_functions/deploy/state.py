@@ -57,6 +57,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     step: int = -1
     """Index in `lifecycle.IN_PLACE` of the last event that it reported; -1 before the first."""
+    done: bool = False
+    """Whether it reported the end of that event."""
     heard_ms: int
     """When its agent last said anything."""
     due_ms: int

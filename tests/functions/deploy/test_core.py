@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.functions.deploy.driving import LIMITS, Driver
 
-from sixfold_functions.deploy import state
+from sixfold_events import deploy as events
+from sixfold_functions.deploy import core, state
 
 
 def test_instances_are_deployed_to_one_after_another() -> None:
@@ -122,6 +123,50 @@ def test_an_agent_at_work_that_keeps_asking_for_commands_is_given_the_time_that_
     driver.now_ms = begun_ms + 120_000 + LIMITS.grace_ms
     driver.due("d1")
     assert "no answer in time after ApplicationStart" in driver.endings()["d1"][1]
+
+
+def test_a_report_that_comes_again_gives_no_more_time() -> None:
+    """An agent that says the same for ever holds its group for no longer than it claimed: every wait ends."""
+    driver = Driver("i-1")
+    driver.request("d1")
+    driver.report("d1", "i-1", "ApplicationStart", "InProgress", budget_ms=120_000)
+    ends_ms = driver.now_ms + 120_000 + LIMITS.grace_ms
+    while driver.now_ms < ends_ms:
+        assert driver.endings() == {}
+        driver.now_ms = min(driver.now_ms + 25_000, ends_ms)
+        driver.seen("i-1")
+        driver.report("d1", "i-1", "ApplicationStart", "InProgress", budget_ms=120_000)
+        driver.due("d1")
+    assert "no answer in time after ApplicationStart" in driver.endings()["d1"][1]
+
+
+def test_an_event_that_ended_is_not_in_progress_again() -> None:
+    """A late copy of the event's beginning gives no more time; its failure, as after an agent's restart, still counts."""
+    driver = Driver("i-1")
+    driver.request("d1")
+    driver.report("d1", "i-1", "Install", "Succeeded")
+    before = driver.group
+    assert driver.report("d1", "i-1", "Install", "InProgress", budget_ms=3_000_000) == []
+    assert driver.group == before
+    driver.report("d1", "i-1", "Install", "Failed", "agent restart")
+    assert "Install failed: agent restart" in driver.endings()["d1"][1]
+
+
+def test_what_cannot_be_commanded_fails_with_all_that_waits() -> None:
+    """Nobody waits for a command that cannot be signed: the running deployment, its instances and the queue end."""
+    driver = Driver("i-1", "i-2", "i-3")
+    driver.request("d1")
+    driver.request("d2")
+    reported = events.DeploymentStepReported(
+        report_id="r", group="production", instance="i-1", deployment_id="d1", lifecycle_event="ValidateService",
+        status="Succeeded",
+    )  # fmt: skip
+    driver.group, effects = core.give_up(driver.group, reported, driver.now_ms, LIMITS, "no key")
+    driver.effects += effects
+    assert driver.endings() == {"d1": ("Failed", "no key"), "d2": ("Failed", "no key")}
+    assert driver.targets("d1") == {"i-1": "Succeeded", "i-2": "Skipped", "i-3": "Skipped"}
+    assert (driver.group.current, driver.group.queue, driver.group.armed_ms) == (None, (), 0)
+    assert driver.commanded() == [("d1", "i-1")]
 
 
 def test_a_timer_that_fires_early_is_set_again() -> None:
