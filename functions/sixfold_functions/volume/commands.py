@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,26 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
-from sixfold_functions.volume import client, drawing, status
+from sixfold_functions.volume import bulk, client, drawing, status
 from sixfold_functions.volume.core import layout
 
 app = typer.Typer(no_args_is_help=True, help="The quorum volume: six copies in three zones.")
 
-PART_RECORDS_MAX = 200
-"""Records in one request of a long append, so that progress shows and requests overlap."""
-PART_BYTES_MAX = 262_144
-REQUESTS_MAX = 4
-"""Requests under way at once; they are appended in order all the same."""
-PROGRESS_FROM = 2 * PART_RECORDS_MAX
-
-
-class Appended(msgspec.Struct, frozen=True, kw_only=True):
-    """What `append` prints."""
-
-    records: int
-    first_lsn: int
-    last_lsn: int
-    seconds: float
+PROGRESS_FROM = 2 * bulk.PART_RECORDS_MAX
 
 
 @app.command()
@@ -45,22 +30,32 @@ def append(
     count: Annotated[int | None, typer.Option("--count", min=1, help="This many made-up records.")] = None,
     size: Annotated[int, typer.Option("--size", min=1, max=500_000, help="Bytes of each made-up record.")] = 300,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the quorum.")] = 10.0,
+    skip: Annotated[int, typer.Option("--skip", min=0, help="Leave out this many of the first records.")] = 0,
     as_json: common.JsonOption = False,
 ) -> None:
     """Append records; returns once they are fsynced by four of the six copies.
 
     Example:  sixfold volume append --data "hello"
     """
-    parts = list(_parts(_records(data, file, count, size)))
-    appended = common.run(_append(ctx, parts, timeout, quiet=as_json))
-    common.show(
-        appended,
-        as_json=as_json,
-        render=lambda: (
-            f"{appended.records} record{'s'[: appended.records != 1]} durable, "
-            f"LSN {appended.first_lsn} to {appended.last_lsn}, in {appended.seconds:.2f} s"
-        ),
-    )
+    what = "record" if file is None else "line"
+    try:
+        records = bulk.checked(_records(data, file, count, size), what)
+    except errors.UsageError as error:
+        common.fail(error)
+    if skip >= len(records):
+        common.fail(errors.UsageError(f"--skip {skip} leaves nothing of {len(records)} records"))
+    done, seconds = common.run(_append(ctx, bulk.parts(records, skip=skip), timeout, quiet=as_json))
+    if as_json or not done.error:
+        common.show(
+            {**msgspec.structs.asdict(done), "seconds": seconds},
+            as_json=as_json,
+            render=lambda: (
+                f"{done.records} record{'s'[: done.records != 1]} durable, "
+                f"LSN {done.first_lsn} to {done.last_lsn}, in {seconds:.2f} s"
+            ),
+        )
+    if done.error:
+        common.fail(bulk.ended(done, len(records), what))
 
 
 def _records(data: str | None, file: Path | None, count: int | None, size: int) -> Iterable[bytes]:
@@ -81,58 +76,22 @@ def _records(data: str | None, file: Path | None, count: int | None, size: int) 
     return lines
 
 
-def _parts(records: Iterable[bytes]) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
-    size = 0
-    for record in records:
-        if part and (len(part) == PART_RECORDS_MAX or size + len(record) > PART_BYTES_MAX):
-            yield part
-            part, size = [], 0
-        part.append(record)
-        size += len(record)
-    if part:
-        yield part
-
-
-async def _append(ctx: typer.Context, parts: list[list[bytes]], timeout_s: float, *, quiet: bool) -> Appended:
-    total = sum(map(len, parts))
+async def _append(
+    ctx: typer.Context, parts: list[bulk.Part], timeout_s: float, *, quiet: bool
+) -> tuple[bulk.Appended, float]:
+    total = sum(len(part.records) for part in parts)
     columns = TextColumn("appending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     hidden = quiet or total < PROGRESS_FROM
     async with common.process(ctx) as process:
         bus = process.require_bus()
         started = process.clock.monotonic()
-        results: list[client.AppendResult] = []
         with Progress(*columns, console=common.errors, transient=True, disable=hidden) as progress:
             task = progress.add_task("appending", total=total)
             async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
-                places = asyncio.Semaphore(REQUESTS_MAX)
-
-                async def one(part: list[bytes]) -> None:
-                    try:
-                        results.append(await volume.append(part, timeout_s=timeout_s))
-                        progress.advance(task, len(part))
-                    finally:
-                        places.release()
-
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        for part in parts:
-                            await places.acquire()
-                            group.create_task(one(part))
-                except* errors.SixfoldError as failed:
-                    raise _first(failed) from None
-        return Appended(
-            records=total,
-            first_lsn=min(result.first_lsn for result in results),
-            last_lsn=max(result.last_lsn for result in results),
-            seconds=process.clock.monotonic() - started,
-        )
-
-
-def _first(group: BaseExceptionGroup[errors.SixfoldError]) -> errors.SixfoldError:
-    """Requests that wait for the same quorum fail for the same reason: one message is enough."""
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+                done = await bulk.append(
+                    volume, parts, timeout_s=timeout_s, progress=lambda count: progress.advance(task, count)
+                )
+        return done, process.clock.monotonic() - started
 
 
 @app.command()
@@ -154,6 +113,10 @@ def read(
         "copy": found.copy,
         "records": [{"lsn": found.first_lsn + index, "data": each} for index, each in enumerate(found.payloads)],
     }
+    if not as_json and len(found.payloads) > drawing.TABLE_ROWS_MAX:
+        for page in drawing.pages(found):
+            common.console.out(page, highlight=False)
+        return
     common.show(data, as_json=as_json, render=lambda: drawing.records(found))
 
 

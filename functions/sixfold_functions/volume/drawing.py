@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -14,6 +16,8 @@ from sixfold_functions.volume.status import CopyState, VolumeState
 BAR_ROWS = 6
 ZONE_COLUMNS = 26
 """Three zones side by side fit into a terminal of 80 columns."""
+TABLE_ROWS_MAX = 1000
+PAGE_ROWS = 5000
 _COLOURS = {"up": "green", "catching up": "yellow", "older epoch": "yellow", "down": "red"}
 
 
@@ -66,9 +70,20 @@ def records(found: ReadResult) -> RenderableType:
     table.add_column("LSN", no_wrap=True)
     table.add_column("Record", overflow="fold")
     for index, payload in enumerate(found.payloads):
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError:
-            text = repr(payload)
-        table.add_row(str(found.first_lsn + index), Text(text))
+        table.add_row(str(found.first_lsn + index), Text(_text(payload)))
     return table
+
+
+def pages(found: ReadResult) -> Iterator[str]:
+    """Many records as plain lines, some thousand at a time: a table of a million rows would take minutes."""
+    yield f"from copy {found.copy}"
+    for start in range(0, len(found.payloads), PAGE_ROWS):
+        page = found.payloads[start : start + PAGE_ROWS]
+        yield "\n".join(f"{found.first_lsn + start + index:>9}  {_text(each)}" for index, each in enumerate(page))
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return repr(payload)

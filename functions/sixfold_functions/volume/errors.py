@@ -61,3 +61,7 @@ class VolumeLimitError(VolumeError, errors.UsageError):
 
 class RequestRefusedError(VolumeError):
     """The writer refused an append request; nothing was written."""
+
+
+class PartlyAppendedError(VolumeError):
+    """A long append ended before its last record; the message says what is durable, and where to go on."""
