@@ -41,6 +41,12 @@ class Runner:
             self.interrupt = error
             self.task.cancel()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the runner itself is to end: its task was cancelled by another than `end`."""
+        ended = 1 if self.interrupt is not None else 0
+        return self.task is not None and self.task.cancelling() > ended
+
     def take_interrupt(self) -> BaseException:
         """Why the call was ended; the task goes on as if it had not been cancelled. There must have been an `end`."""
         assert self.interrupt is not None

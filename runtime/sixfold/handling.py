@@ -208,7 +208,7 @@ class Handling:
                     if outputs or rows:
                         size = self._outputs.measure(function, outputs, rows)
             except asyncio.CancelledError as cancelled:
-                if runner.interrupt is None and runner.task is not None and runner.task.cancelling():
+                if runner.cancelled:
                     raise
                 error = cancelled
             except Exception as raised:

@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class LettingGo(NamedTuple):
+    """How long each step of giving partitions up may take."""
+
+    handlers_s: float
+    """Handlers that run may finish."""
+    ended_s: float
+    """Those that did not were told to end; they may tidy up."""
+    settle_s: float
+    """What was finished is settled."""
+
+    @classmethod
+    def within(cls, handlers_s: float) -> LettingGo:
+        """The deadlines where handlers get `handlers_s`."""
+        return cls(handlers_s, handlers_s / 10, handlers_s / 10 + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +62,11 @@ class Limits:
     bus_backoff_max_s: float = 5.0
     fenced_max: int = 10
     """Settles refused in a row for partitions that the bus says are ours; then the worker starts afresh."""
+
+    @property
+    def stop_s(self) -> float:
+        """From the word to stop until a worker has let go of all its partitions, at the longest."""
+        return sum(LettingGo.within(self.drain_s))
 
 
 DEFAULT = Limits()

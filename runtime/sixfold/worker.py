@@ -25,7 +25,7 @@ from sixfold.counters import Counters
 from sixfold.fetching import Fetcher
 from sixfold.function import AnyFunction
 from sixfold.handling import Handling
-from sixfold.limits import DEFAULT, Limits
+from sixfold.limits import DEFAULT, LettingGo, Limits
 from sixfold.outputs import OutputCheck
 from sixfold.partition import Partition
 from sixfold.process import Process
@@ -145,19 +145,19 @@ class Worker:
 
     async def _drain(self, partitions: Iterable[Partition], within_s: float) -> None:
         """Let handlers that run for `partitions` finish, for `within_s` at most; end the others; settle."""
-        draining = list(partitions)
+        draining, deadlines = list(partitions), LettingGo.within(within_s)
         for partition in draining:
             self._handling.give_up(partition)
-        if not await self._handling.until_quiet(draining, within_s):
+        if not await self._handling.until_quiet(draining, deadlines.handlers_s):
             self._log.warning(
                 "handlers did not finish in time; their records will be delivered again",
                 action="drain.abandoned",
                 handlers=self._handling.end(draining),
                 within_s=within_s,
             )
-            await self._handling.until_quiet(draining, within_s / 10)
+            await self._handling.until_quiet(draining, deadlines.ended_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settler.flush(draining), within_s / 10 + 1)
+            await asyncio.wait_for(self._settler.flush(draining), deadlines.settle_s)
 
 
 async def _until(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:

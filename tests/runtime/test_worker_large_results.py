@@ -7,12 +7,12 @@ import contextlib
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tests.support.waiting import eventually
 
 from sixfold import Context, Event, function, running
-from sixfold.bus import BusUnavailableError, Consumer, NewRecord, StatePut, TopicPartition, TopicSpec, port
+from sixfold.bus import Bus, BusUnavailableError, Consumer, NewRecord, StatePut, TopicPartition, TopicSpec, port
 from sixfold.function import AnyFunction
 from sixfold.limits import Limits
 from sixfold.process import Process
@@ -93,7 +93,9 @@ class WatchedBus:
 async def watched(harness: Harness, each: AnyFunction, bus: WatchedBus, limits: Limits) -> AsyncIterator[running.Run]:
     """`each` over the watched bus, without the harness's own worker."""
     await running.create_topics(harness.bus, [each])
-    process = Process(name="watched", data_dir=harness.data_dir, registry=harness.process.registry, bus=bus)  # type: ignore[arg-type]
+    process = Process(
+        name="watched", data_dir=harness.data_dir, registry=harness.process.registry, bus=cast("Bus", bus)
+    )
     run = running.Run(each, process, limits=dataclasses.replace(limits, bus_backoff_s=0.001, bus_backoff_max_s=0.01))
     task = asyncio.create_task(run.run(process.stopping))
     try:

@@ -8,11 +8,12 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 from tests.support.waiting import eventually
 
-from sixfold import Context, Event, function
-from sixfold.bus import TopicSpec
+from sixfold import Context, Event, function, running
+from sixfold.bus import Bus, Consumer, TopicSpec
 from sixfold.clock import SystemClock
 from sixfold.function import AnyFunction
 from sixfold.limits import Limits
@@ -101,6 +102,66 @@ async def test_a_stop_abandons_a_handler_that_does_not_end_and_its_record_comes_
         await harness.until_idle()
         assert await harness.dead_letters(endless) == []
     assert attempts == [1, 1]
+
+
+class HungConsumer:
+    """A real consumer whose settles never end."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    async def __aenter__(self) -> HungConsumer:
+        await self._consumer.__aenter__()
+        return self
+
+    async def __aexit__(self, *details: Any) -> None:
+        await self._consumer.__aexit__(*details)
+
+    async def settle(self, **options: Any) -> None:
+        await asyncio.Event().wait()
+
+
+class HungBus:
+    """A real bus on which nothing can be settled."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._bus = harness.bus
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    def subscribe(self, *arguments: Any, **options: Any) -> HungConsumer:
+        return HungConsumer(self._bus.subscribe(*arguments, **options))
+
+
+async def test_a_stop_takes_no_longer_than_the_limits_say_whatever_hangs() -> None:
+    """A handler that will not end and a bus that does not answer use up every deadline; their sum is `stop_s`."""
+    stuck = asyncio.Event()
+
+    @function(on=Task, name="hung")
+    async def hung(task: Task, ctx: Context) -> None:
+        if task.number == 1:
+            stuck.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    limits = dataclasses.replace(LIMITS, drain_s=0.5)
+    async with Harness(events=[Task], topics=[TopicSpec(name="letting.tasks", partitions=1)]) as harness:
+        await running.create_topics(harness.bus, [hung])
+        await harness.publish(*(Task(number=n) for n in range(2)))
+        registry, bus = harness.process.registry, cast("Bus", HungBus(harness))
+        process = Process(name="hung", data_dir=harness.data_dir, registry=registry, bus=bus)
+        working = asyncio.create_task(Worker(hung, process, limits=limits).run(process.stopping))
+        await stuck.wait()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        process.stopping.set()
+        await working
+        assert limits.stop_s - 0.1 <= loop.time() - begun <= limits.stop_s + 0.5
 
 
 async def test_a_rebalance_while_a_handler_runs_handles_its_record_once() -> None:
