@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from sixfold.bus import port
+from sixfold.bus import ends, port
 from sixfold.process import Process
 from sixfold_events import DecodeError, Event
 
@@ -19,19 +19,30 @@ from sixfold_events import DecodeError, Event
 class Follower:
     """Gives every event of `topic` (of one partition, so that all is in one order) to `apply`, each once."""
 
-    def __init__(self, process: Process, topic: str, apply: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        process: Process,
+        topic: str,
+        apply: Callable[[Event], None],
+        *,
+        stalled_s: float = ends.STALLED_S,
+    ) -> None:
+        """The bus may give nothing for `stalled_s`; then `catch_up` fails rather than call an old view fresh."""
         self._partition = port.TopicPartition(topic, 0)
         self._bus = process.require_bus()
         self._registry = process.registry
         self._clock = process.clock
         self._apply = apply
+        self._stalled_s = stalled_s
         self._consumer: port.Consumer | None = None
         self._lock = asyncio.Lock()
-        self._next = 0
         self._fresh_s = float("-inf")
 
     async def catch_up(self, *, age_s_max: float = 0.0) -> None:
-        """Apply all that was published until now; nothing to do if that was done less than `age_s_max` ago."""
+        """Apply all that was published until now; nothing to do if that was done less than `age_s_max` ago.
+
+        Raises BusUnavailableError where the bus does not give all of it; what it gave is applied, and not fresh.
+        """
         if self._clock.monotonic() - self._fresh_s < age_s_max:
             return
         async with self._lock:
@@ -41,18 +52,13 @@ class Follower:
             if self._consumer is None:
                 consumer = self._bus.assign([self._partition], start=port.EARLIEST)
                 self._consumer = await consumer.__aenter__()
-            end = (await self._bus.offsets(self._partition)).end
-            while self._next < end:
-                fetched = await self._consumer.fetch(wait_s=0.5)
-                for record in fetched.get(self._partition, ()):
+            until = await ends.of(self._bus, [self._partition])
+            async for records in ends.read_up_to(self._consumer, until, stalled_s=self._stalled_s):
+                for record in records:
                     self._take(record)
-                if not fetched:
-                    # The rest are a transaction's markers or were compacted away: nothing there to read.
-                    self._next = end
             self._fresh_s = asked_s
 
     def _take(self, record: port.Record) -> None:
-        self._next = record.offset + 1
         if record.value is None:
             return
         try:

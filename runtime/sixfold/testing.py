@@ -26,7 +26,7 @@ import msgspec
 from sixfold import bus as buses
 from sixfold import clock as clocks
 from sixfold import dead_letter, errors, publisher, running
-from sixfold.bus import port
+from sixfold.bus import ends, port
 from sixfold.function import AnyFunction
 from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
@@ -200,20 +200,11 @@ class Harness:
     async def records(self, topic: str) -> list[port.Record]:
         """Every record of `topic`, by partition and offset."""
         partitions = [port.TopicPartition(topic, n) for n in range((await self.bus.topics())[topic].partitions)]
-        left = {tp: end for tp in partitions if (end := (await self.bus.offsets(tp)).end)}
-        found: dict[port.TopicPartition, list[port.Record]] = {tp: [] for tp in partitions}
-        async with self.bus.assign(list(left)) as consumer:
-            while left:
-                fetched = await consumer.fetch()
-                for tp, records in fetched.items():
-                    found[tp] += records
-                # An empty answer means that compaction took what is left.
-                left = {
-                    tp: end
-                    for tp, end in left.items()
-                    if fetched and not (found[tp] and found[tp][-1].offset >= end - 1)
-                }
-        return [record for tp in partitions for record in found[tp]]
+        found: dict[int, list[port.Record]] = {tp.partition: [] for tp in partitions}
+        async with self.bus.assign(partitions) as consumer:
+            async for records in ends.read_up_to(consumer, await ends.of(self.bus, partitions)):
+                found[records[0].partition] += records
+        return [record for records in found.values() for record in records]
 
     def worker(self, function: AnyFunction) -> Worker:
         """The worker that runs `function` now."""

@@ -91,6 +91,17 @@ Reading: `tests/contracts/test_consuming.py`
 - By partition; from the start where nothing is committed; zero once all is.
   test_lag_counts_what_is_not_committed
 
+Ends: `tests/contracts/test_ends.py`
+
+- It moves with what `fetch` returns, not with what is fetched ahead, and with `seek`; others' have none.
+  test_a_position_is_the_offset_after_what_was_given
+- Each record below the ends once, empty partitions included; a second time only what is new.
+  test_all_partitions_are_read_to_their_ends
+- A transaction's marker may be the last that a partition holds: no record, yet the reader is at the end soon.
+  test_the_end_is_reached_over_offsets_without_records
+- A reader that was behind gets past what is gone, and then reads what comes.
+  test_the_end_is_reached_where_retention_took_everything
+
 Groups: `tests/contracts/test_groups.py`
 
 - Every partition belongs to one member; together they read everything, nothing twice.

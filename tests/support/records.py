@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support import waiting
 
-from sixfold.bus import port
+from sixfold.bus import ends, port
 
 
 async def make(bus: port.Bus, name: str, partitions: int = 1, **settings: Any) -> str:
@@ -24,15 +24,9 @@ async def everything(bus: port.Bus, topic: str, count: int, partitions: int = 1)
 async def contents(bus: port.Bus, topic: str) -> list[bytes | None]:
     """The values of partition 0 up to its end, in order; without those of transactions that did not commit."""
     partition = port.TopicPartition(topic, 0)
-    end = (await bus.offsets(partition)).end
-    found: list[bytes | None] = []
     async with bus.assign([partition]) as consumer:
-        while end:
-            batch = (await consumer.fetch(wait_s=1.0)).get(partition, [])
-            found += [record.value for record in batch]
-            if not batch or batch[-1].offset + 1 >= end:
-                break
-    return found
+        batches = ends.read_up_to(consumer, await ends.of(bus, [partition]))
+        return [record.value async for batch in batches for record in batch]
 
 
 async def numbered(

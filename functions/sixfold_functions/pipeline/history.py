@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
-from sixfold.bus import port
+from sixfold.bus import ends, port
 from sixfold.process import Process
 from sixfold_events import DecodeError
 from sixfold_events import pipeline as events
@@ -12,7 +13,10 @@ from sixfold_functions.pipeline.view import ExecutionView, View
 
 
 class History:
-    """The executions, as fresh as the last `read`; `async with` it."""
+    """The executions: all that was published until it was opened, and what `changes` read since; `async with` it.
+
+    Opening raises BusUnavailableError where the bus does not give all of it.
+    """
 
     def __init__(self, process: Process) -> None:
         self._bus = process.require_bus()
@@ -26,15 +30,12 @@ class History:
         if spec is None:
             return self  # nothing was ever pushed here
         partitions = [port.TopicPartition(events.TOPIC, number) for number in range(spec.partitions)]
-        self._consumer = await self._stack.enter_async_context(self._bus.assign(partitions))
-        ends = {partition: (await self._bus.offsets(partition)) for partition in partitions}
-        left = {partition for partition, offsets in ends.items() if offsets.end > offsets.start}
-        while left:
-            fetched = await self._consumer.fetch(wait_s=0.5)
-            self._fold(fetched)
-            left -= {tp for tp, records in fetched.items() if records[-1].offset + 1 >= ends[tp].end}
-            if not fetched:
-                break  # what is missing was a transaction's marker
+        async with contextlib.AsyncExitStack() as opening:
+            self._consumer = await opening.enter_async_context(self._bus.assign(partitions))
+            until = await ends.of(self._bus, partitions)
+            async for records in ends.read_up_to(self._consumer, until):
+                self._fold(records)
+            self._stack = opening.pop_all()
         return self
 
     async def __aexit__(self, *failure: object) -> None:
@@ -44,16 +45,16 @@ class History:
         """Executions that changed since; waits so long for a change."""
         if self._consumer is None:
             return []
-        return self._fold(await self._consumer.fetch(wait_s=wait_s))
+        fetched = await self._consumer.fetch(wait_s=wait_s)
+        return self._fold(record for records in fetched.values() for record in records)
 
-    def _fold(self, fetched: dict[port.TopicPartition, list[port.Record]]) -> list[ExecutionView]:
+    def _fold(self, records: Iterable[port.Record]) -> list[ExecutionView]:
         changed: dict[str, ExecutionView] = {}
-        for records in fetched.values():
-            for record in records:
-                try:
-                    found = self.view.fold(self._registry.decode(record.value, record.headers))
-                except DecodeError:
-                    continue  # of a newer version than this command; it shows what it knows
-                if found is not None:
-                    changed[found.execution] = found
+        for record in records:
+            try:
+                found = self.view.fold(self._registry.decode(record.value, record.headers))
+            except DecodeError:
+                continue  # of a newer version than this command; it shows what it knows
+            if found is not None:
+                changed[found.execution] = found
         return list(changed.values())

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from sixfold import clock as clocks
 from sixfold import errors
-from sixfold.bus import port
+from sixfold.bus import ends, port
 from sixfold_functions.volume.core import layout
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -55,12 +55,8 @@ async def last_records(bus: port.Bus, topic: str, count: int) -> list[port.Recor
         return records
     async with bus.assign([partition]) as consumer:
         await consumer.seek(partition, first)
-        while not records or records[-1].offset + 1 < end:
-            fetched = await consumer.fetch(wait_s=1.0)
-            if not fetched:
-                break  # what is left there are no records: compaction or a transaction's marker took the offset
-            for batch in fetched.values():
-                records.extend(record for record in batch if record.offset < end)
+        async for batch in ends.read_up_to(consumer, {partition: end}):
+            records.extend(record for record in batch if record.offset < end)
     return records
 
 

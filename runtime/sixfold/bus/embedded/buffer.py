@@ -29,6 +29,13 @@ class Buffer:
         self._given = 0
         self._from = offset
 
+    @property
+    def position(self) -> int:
+        """Offset of the next record to give out, or to fetch where none waits."""
+        if self._given < len(self._records):
+            return self._records[self._given].offset
+        return max(self._batches[0].base_offset, self._from) if self._batches else self.next
+
     def add(self, batch: wire.Stored) -> None:
         """Take what was fetched from `next`; a batch that lies before it is dropped."""
         if batch.last_offset >= self.next:
@@ -58,7 +65,8 @@ class Buffer:
     def _decode(self, batch: wire.Stored) -> None:
         self.bytes -= len(batch.payload)
         self._given = 0
-        self._records = batches.records(batch.payload, batch.base_offset, self.partition)
+        # No payload: the owner says that up to there nothing is left to read.
+        self._records = batches.records(batch.payload, batch.base_offset, self.partition) if batch.payload else []
         if batch.base_offset < self._from:
             self._records = [record for record in self._records if record.offset >= self._from]
 

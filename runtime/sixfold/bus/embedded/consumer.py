@@ -156,6 +156,9 @@ class BaseConsumer:
         self._error = error
         self._wake()
 
+    def position(self, partition: port.TopicPartition) -> int:
+        return self._owned(partition).position
+
     async def settle(
         self,
         *,

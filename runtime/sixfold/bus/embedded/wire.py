@@ -43,7 +43,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A stored batch as read."""
+    """A stored batch as read; without payload a stretch that holds no record any more."""
 
     partition: int
     base_offset: int

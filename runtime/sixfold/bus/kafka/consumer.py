@@ -216,6 +216,14 @@ class KafkaConsumer:
             for partition, records in found.items()
         }
 
+    def position(self, partition: port.TopicPartition) -> int:
+        client = self._open_client()
+        if partition not in self.assignment():
+            raise errors.UsageError(f"{partition.topic}:{partition.partition} is not assigned; see `assignment()`")
+        state = client._subscription.subscription.assignment.state_value(topics.kafka_partition(partition))
+        # None while aiokafka asks where the log begins, after retention took the offset that it stood at.
+        return int(state.position) if state.has_valid_position else 0
+
     def _open_client(self) -> Any:
         if self._client is None:
             raise errors.UsageError("the consumer is not open; use it inside `async with`")
