@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 
 setup: $(STAMP) ## Install Sixfold and its tools into .venv
 
-demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedded, kafka or compose)
+demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedded or kafka)
 	@PYTHON=$(BIN)/python examples/demo.sh $(BUS)
 
 test: $(STAMP) lint types imports ## Check style, types and layers, then run every test

@@ -26,6 +26,12 @@ class Tree:
         self._up: asyncio.subprocess.Process | None = None
 
     @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        assert self._up is not None
+        return self._up.pid
+
+    @property
     def log(self) -> str:
         """What `up` printed so far."""
         return (self.data_dir / "up.log").read_text(errors="replace")

@@ -43,9 +43,13 @@ PERMISSION = {
 }
 
 
-async def issue_and_open(shell: Shell, say: Callable[[str], None]) -> str:
-    """Get a data key for a token's claims and open its ciphertext; refused for other claims. Returns what was seen."""
-    folder = shell.data_dir / "demo-key"
+async def issue_and_open(shell: Shell, run: str, say: Callable[[str], None]) -> str:
+    """Get a data key for a token's claims and open its ciphertext; refused for other claims. Returns what was seen.
+
+    `run` ends the key's alias and the folder's name.
+    """
+    alias = f"{ALIAS}{run}"
+    folder = shell.data_dir / f"demo-key{run}"
     folder.mkdir(mode=0o700)
     say("an issuer, a role and a key")
     await shell.call("identity", "issuer", "create-local", ISSUER)
@@ -53,12 +57,12 @@ async def issue_and_open(shell: Shell, say: Callable[[str], None]) -> str:
     (folder / "policy.json").write_text(json.dumps(PERMISSION, indent=2))
     policies = ("--trust", str(folder / "trust.json"), "--policy", str(folder / "policy.json"))
     await shell.call("identity", "role", "create", ROLE, *policies)
-    await shell.call("kms", "create-key", "--alias", ALIAS)
+    await shell.call("kms", "create-key", "--alias", alias)
     caller = await _caller(shell, folder / "risk.jwt", "risk")
     blob, plain, opened = folder / "key.blob", folder / "key", folder / "key.opened"
     say("asking for a data key by an event")
     await shell.call(
-        *("kms", "data-key", "--key", ALIAS, "--context", CONTEXT, *caller, "--blob", str(blob), "--out", str(plain))
+        *("kms", "data-key", "--key", alias, "--context", CONTEXT, *caller, "--blob", str(blob), "--out", str(plain))
     )
     say("opening its ciphertext with the same claims")
     decrypt = (*shell.sixfold, "kms", "decrypt", str(blob), *caller)
@@ -94,4 +98,4 @@ async def _refusal(shell: Shell, *words: str) -> str:
         if code in ("AccessDenied", "AccessDeniedException", "InvalidCiphertextException"):
             return code
         raise
-    raise StepError(f"this should have been refused: {' '.join(words[3:])}")
+    raise StepError(f"this should have been refused: {' '.join(words[len(shell.sixfold) :])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
@@ -13,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from sixfold import errors
+from sixfold.supervisor import control
 
 _OUTPUT_CHARACTERS_MAX = 2000
+START_S = 60.0
+STOP_S = 40.0
+"""The supervisor gives each of its stages 20 seconds before it kills."""
 
 
 class StepError(errors.SixfoldError):
@@ -34,24 +39,41 @@ class Shell:
     @property
     def sixfold(self) -> tuple[str, ...]:
         """The command line of this very installation, with its global options."""
-        return (sys.executable, "-m", "sixfold", "--data-dir", str(self.data_dir))
+        # -P: what happens to lie in the current folder must not shadow what the commands import.
+        return (sys.executable, "-P", "-m", "sixfold", "--data-dir", str(self.data_dir))
+
+    @property
+    def log(self) -> Path:
+        """What `sixfold up` prints."""
+        return self.data_dir / "up.log"
 
     async def run(self, *words: str, timeout_s: float = 120.0, env: dict[str, str] | None = None) -> str:
-        """What `words` print on standard output. Raises StepError where they fail or take too long."""
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **(env or {})},
-        )
+        """What `words` print on standard output. Raises StepError where they fail or take too long.
+
+        However this ends, they have ended.
+        """
         shown = shlex.join(words).replace(shlex.join(self.sixfold), "sixfold")
         try:
-            out, problems = await asyncio.wait_for(process.communicate(), timeout_s)
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,  # Ctrl-C at the terminal is for the demonstration, which then ends them
+            )
+        except OSError as error:
+            raise StepError(f"`{words[0]}` cannot be started: {error.strerror}; is it installed?") from error
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, problems = await process.communicate()
         except TimeoutError:
-            process.kill()
-            await process.wait()
             raise StepError(f"`{shown}` did not end within {timeout_s:g} s") from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         if process.returncode:
             said = (problems or out).decode(errors="replace").strip()[-_OUTPUT_CHARACTERS_MAX:]
             raise StepError(f"`{shown}` failed with exit code {process.returncode}: {said}")
@@ -73,9 +95,7 @@ class Shell:
 
     async def start(self, port: int) -> None:
         """Start the system in the background and return once all its processes are ready."""
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        log = self.data_dir / "up.log"
-        with log.open("wb") as output:
+        with self.log.open("wb") as output:
             self.up = await asyncio.create_subprocess_exec(
                 *self.sixfold,
                 "--bus",
@@ -90,34 +110,41 @@ class Shell:
             )
         ended = asyncio.ensure_future(self.up.wait())
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(START_S):
                 while not ended.done():
                     if await self._ready():
                         return
                     await asyncio.wait([ended], timeout=0.1)
         except TimeoutError:
-            raise StepError(f"the system was not ready within 60 s; see {log}") from None
+            raise StepError(f"the system was not ready within {START_S:g} s; see {self.log}") from None
         finally:
             ended.cancel()
-        said = log.read_text(errors="replace").strip()[-_OUTPUT_CHARACTERS_MAX:]
-        raise StepError(f"`sixfold up` ended with exit code {self.up.returncode}: {said}")
+        raise StepError(self.problem())
+
+    def problem(self) -> str:
+        """Why the system does not run any more; empty while it does, and before it was started."""
+        if self.up is None or self.up.returncode is None:
+            return ""
+        said = self.log.read_text(errors="replace").strip()[-_OUTPUT_CHARACTERS_MAX:]
+        return f"`sixfold up` ended with exit code {self.up.returncode}: {said}"
 
     async def _ready(self) -> bool:
-        from sixfold.supervisor import control
-
+        assert self.up is not None
         try:
             status = await control.ask(self.data_dir, "status")
         except errors.SixfoldError:
             return False
-        return bool(status.processes) and all(process.state == "running" for process in status.processes)
+        states = {process.state for process in status.processes}
+        return status.pid == self.up.pid and states == {"running"}
 
     async def stop(self) -> None:
-        """Stop the system, gently first."""
+        """Stop the system, gently first; its processes have ended then, or do so within their lifeline's grace."""
         if self.up is None or self.up.returncode is not None:
             return
         self.up.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.up.wait(), 40)
+            async with asyncio.timeout(STOP_S):
+                await self.up.wait()
         except TimeoutError:
             os.killpg(self.up.pid, signal.SIGKILL)
             await self.up.wait()

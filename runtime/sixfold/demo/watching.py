@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sixfold.bus import EARLIEST, TopicPartition, open_bus
+from sixfold.bus import TopicPartition, open_bus
 from sixfold.demo.shell import Shell, StepError
 from sixfold_events import Event, pipeline
 from sixfold_events.registry import Registry
@@ -22,9 +22,21 @@ class Outcome:
     ended: bool = False
 
 
-def fold(outcome: Outcome, event: Event, commit: str) -> str:
+@dataclass(frozen=True)
+class Push:
+    """The push whose execution is watched."""
+
+    repository: str
+    commit: str
+    after: dict[TopicPartition, int]
+    """Offsets of the pipeline's topic before it: an execution of the same commit from an earlier day is another."""
+
+
+def fold(outcome: Outcome, event: Event, push: Push) -> str:
     """Take one fact of the pipeline in; returns what to say of it, empty for nothing."""
-    if isinstance(event, pipeline.PipelineTriggered) and event.commit == commit:
+    if isinstance(event, pipeline.PipelineTriggered):
+        if (event.repository, event.commit) != (push.repository, push.commit):
+            return ""
         outcome.execution = event.execution
         if event.problem:
             outcome.failure, outcome.ended = event.problem, True
@@ -43,37 +55,48 @@ def fold(outcome: Outcome, event: Event, commit: str) -> str:
     return ""
 
 
-async def outcome_of(shell: Shell, commit: str, say: Callable[[str], None], *, timeout_s: float) -> Outcome:
-    """How the execution that the push of `commit` started went, once it has ended."""
+async def ends(shell: Shell) -> dict[TopicPartition, int]:
+    """Where the pipeline's topic ends now."""
+    async with open_bus(shell.bus_url, data_dir=shell.data_dir) as bus:
+        count = (await bus.topics())[pipeline.TOPIC].partitions
+        partitions = [TopicPartition(pipeline.TOPIC, number) for number in range(count)]
+        return {each: (await bus.offsets(each)).end for each in partitions}
+
+
+async def outcome_of(shell: Shell, push: Push, say: Callable[[str], None], *, timeout_s: float) -> Outcome:
+    """How the execution that `push` started went, once it has ended. Raises StepError where it does not in time."""
     classes = [each for each in vars(pipeline).values() if isinstance(each, type) and issubclass(each, Event)]
     registry = Registry(cls for cls in classes if cls is not Event)
     outcome = Outcome()
     try:
-        async with asyncio.timeout(timeout_s), open_bus(shell.bus_url, data_dir=shell.data_dir) as bus:
-            count = (await bus.topics())[pipeline.TOPIC].partitions
-            partitions = [TopicPartition(pipeline.TOPIC, number) for number in range(count)]
-            async with bus.assign(partitions, start=EARLIEST) as consumer:
-                while not outcome.ended:
-                    for records in (await consumer.fetch(wait_s=5)).values():
-                        for record in records:
-                            text = fold(outcome, registry.decode(record.value, record.headers), commit)
-                            if text:
-                                say(text)
+        async with (
+            asyncio.timeout(timeout_s),
+            open_bus(shell.bus_url, data_dir=shell.data_dir) as bus,
+            bus.assign(list(push.after)) as consumer,
+        ):
+            for partition, offset in push.after.items():
+                await consumer.seek(partition, offset)
+            while not outcome.ended:
+                for records in (await consumer.fetch(wait_s=5)).values():
+                    for record in records:
+                        say(fold(outcome, registry.decode(record.value, record.headers), push))
     except TimeoutError:
-        raise StepError(
-            f"no execution of {commit[:12]} ended within {timeout_s:g} s; see `sixfold pipeline list`"
-        ) from None
+        began = (
+            f"execution {outcome.execution}" if outcome.execution else f"no execution of {push.commit[:12]} began; it"
+        )
+        raise StepError(f"{began} did not end within {timeout_s:g} s; see {shell.data_dir}/logs") from None
     return outcome
 
 
-async def caught_up(shell: Shell, *, timeout_s: float) -> int:
-    """The durable LSN, once all six copies hold every record up to it."""
+async def caught_up(shell: Shell, lsn: int, *, timeout_s: float) -> None:
+    """Return once all six copies hold every record up to `lsn`. Raises StepError where they do not in time."""
     try:
         async with asyncio.timeout(timeout_s):
             while True:
-                status = await shell.call("volume", "status")
-                durable = int(status["durable_lsn"])
-                if len(status["copies"]) == 6 and all(copy["complete_lsn"] >= durable for copy in status["copies"]):
-                    return durable
+                copies = (await shell.call("volume", "status"))["copies"]
+                if len(copies) == 6 and all(copy["complete_lsn"] >= lsn for copy in copies):
+                    return
     except TimeoutError:
-        raise StepError(f"the copies were not in step within {timeout_s:g} s; see `sixfold volume status`") from None
+        raise StepError(
+            f"not all copies have LSN {lsn} after {timeout_s:g} s; see the logs of volume.storage in {shell.data_dir}/logs"
+        ) from None
