@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -24,11 +24,12 @@ from sixfold_events import Event
 class Runner:
     """One of the `concurrency` tasks that call the handler."""
 
-    __slots__ = ("interrupt", "partition", "started_s", "task", "thread")
+    __slots__ = ("interrupt", "partitions", "started_s", "task", "thread")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Any] | None = None
-        self.partition: Partition | None = None
+        self.partitions: Sequence[Partition] = ()
+        """Whose records are being handled now."""
         self.started_s: float | None = None
         """When the call began that runs now, None between calls."""
         self.interrupt: BaseException | None = None

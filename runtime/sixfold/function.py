@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
-from sixfold import errors
+from sixfold import errors, filters, patterns
+from sixfold.breaker import Breaker
 from sixfold.bus import port
 from sixfold_events import Event
 
@@ -19,6 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Ordering = Literal["partition", "key", "none"]
+StartName = Literal["earliest", "latest"]
 
 
 class FunctionDefinitionError(errors.SixfoldError, TypeError):
@@ -37,6 +40,25 @@ class Retry:
     """The longest wait between two attempts."""
     jitter: float = 0.2
     """Each wait is drawn from the computed one plus or minus this share, so that failures do not retry in step."""
+    age_max_s: float | None = None
+    """A record older than this, by its timestamp, is parked rather than tried (again); None is no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """How many records one call of the handler gets, as in Lambda's event source mappings.
+
+    A batch is handed over when it has `size` records or `bytes_max` bytes, or `window_s` after its first record came.
+    """
+
+    size: int = 100
+    """1 to 10,000, as Lambda's BatchSize."""
+    window_s: float = 0.5
+    """0 to 300; Lambda's default for Kafka is 500 ms. 0 takes what is there."""
+    bytes_max: int = 6_000_000
+    """Keys, values and headers; Lambda's payload limit. A single record may be larger."""
+    bisect: bool = False
+    """After a failure try the two halves apart, so that one bad record fails alone; as BisectBatchOnFunctionError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +83,14 @@ class Function(Generic[P, R]):
     """Where a group that has committed nothing begins."""
     tables: tuple[str, ...] = ()
     """Tables that `ctx.table` may open; they need `ordering="partition"`."""
+    batch: Batch | None = None
+    """With it the handler is `handler(events, ctx)` for several records at once; see `sixfold.BatchContext`."""
+    filter: tuple[filters.Pattern, ...] = ()
+    """Patterns, one of which a record must match; see `filters.py`. None: every record."""
+    breaker: Breaker | None = None
+    """Leaves a dependency in peace while it is down; see `breaker.py`."""
+    on_failure: str | None = None
+    """Topic where records are parked that the function could not handle; None is `NAME.dlq`."""
     summary: str = ""
     """First line of the handler's docstring."""
 
@@ -75,7 +105,7 @@ class Function(Generic[P, R]):
     @property
     def dead_letter_topic(self) -> str:
         """Topic where records are parked that the function could not handle."""
-        return f"{self.name}.dlq"
+        return self.on_failure or f"{self.name}.dlq"
 
 
 def function(
@@ -87,8 +117,12 @@ def function(
     concurrency: int = 1,
     retry: Retry | None = None,
     timeout_s: float = 60.0,
-    start: port.Start = port.EARLIEST,
+    start: port.Start | StartName | datetime.datetime = port.EARLIEST,
     tables: Sequence[str] = (),
+    batch: Batch | None = None,
+    filter: filters.Pattern | Sequence[filters.Pattern] = (),  # noqa: A002 (Lambda's word for it)
+    breaker: Breaker | None = None,
+    on_failure: str | None = None,
 ) -> Callable[[Callable[P, R]], Function[P, R]]:
     """Declare a handler `handler(event, ctx)`, async or plain (plain ones run in a thread)::
 
@@ -96,22 +130,14 @@ def function(
         async def accept(order: OrderPlaced, ctx: Context) -> None:
             ctx.emit(OrderAccepted(order_id=order.order_id))
 
-    Raises FunctionDefinitionError where the declaration contradicts itself.
+    `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
+    FunctionDefinitionError where the declaration contradicts itself.
     """
     types = (on,) if isinstance(on, type) else tuple(on)
 
     def declare(handler: Callable[P, R]) -> Function[P, R]:
-        full_name = name or handler.__name__.replace("_", "-")
-        if not types:
-            raise FunctionDefinitionError(f"{full_name}: on= is empty; name the event types that it consumes")
-        if concurrency < 1:
-            raise FunctionDefinitionError(f"{full_name}: concurrency is {concurrency}, expected 1 or more")
-        if tables and ordering != "partition":
-            raise FunctionDefinitionError(
-                f'{full_name}: tables need ordering="partition", found {ordering!r}: a table has one writer per partition'
-            )
-        return Function(
-            name=full_name,
+        made = Function(
+            name=name or handler.__name__.replace("_", "-"),
             handler=handler,
             on=types,
             emits=tuple(emits),
@@ -119,12 +145,57 @@ def function(
             concurrency=concurrency,
             retry=retry or Retry(),
             timeout_s=timeout_s,
-            start=start,
+            start=_start(start),
             tables=tuple(tables),
+            batch=batch,
+            filter=(filter,) if isinstance(filter, Mapping) else tuple(filter),
+            breaker=breaker,
+            on_failure=on_failure,
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
         )
+        _check(made)
+        return made
 
     return declare
+
+
+def _start(start: port.Start | StartName | datetime.datetime) -> port.Start:
+    if isinstance(start, port.Start):
+        return start
+    if isinstance(start, datetime.datetime):
+        if start.tzinfo is None:
+            raise FunctionDefinitionError(f"start={start.isoformat()} has no time zone; add one, such as datetime.UTC")
+        return port.Start("timestamp", round(start.timestamp() * 1000))
+    names = {"earliest": port.EARLIEST, "latest": port.LATEST}
+    if start not in names:
+        raise FunctionDefinitionError(f'start={start!r}, expected "earliest", "latest" or a datetime with a zone')
+    return names[start]
+
+
+def _check(function: Function[Any, Any]) -> None:
+    """Raise FunctionDefinitionError where a declaration contradicts itself."""
+    name, batch = function.name, function.batch
+    if not function.on:
+        raise FunctionDefinitionError(f"{name}: on= is empty; name the event types that it consumes")
+    if function.concurrency < 1:
+        raise FunctionDefinitionError(f"{name}: concurrency is {function.concurrency}, expected 1 or more")
+    if function.tables and function.ordering != "partition":
+        raise FunctionDefinitionError(
+            f'{name}: tables need ordering="partition", found {function.ordering!r}: a table has one writer per partition'
+        )
+    if batch is not None and not (1 <= batch.size <= 10_000 and 0 <= batch.window_s <= 300 and batch.bytes_max >= 1):
+        raise FunctionDefinitionError(
+            f"{name}: {batch}: expected size 1 to 10,000, window_s 0 to 300, and bytes_max 1 or more"
+        )
+    if function.on_failure is not None and function.on_failure in function.topics:
+        raise FunctionDefinitionError(
+            f"{name}: on_failure={function.on_failure!r} is a topic that it consumes: a record that cannot be handled "
+            "would come back for ever; name another"
+        )
+    try:
+        filters.Filter(function.filter)
+    except patterns.PatternError as error:
+        raise FunctionDefinitionError(f"{name}: filter: {error}") from error
 
 
 AnyFunction = Function[Any, Any]

@@ -10,18 +10,16 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import structlog
-
-from sixfold import calling, context, dead_letter, invocation, lanes
+from sixfold import calling, invocation, lanes
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.function import AnyFunction
-from sixfold.intake import Intake
 from sixfold.limits import Limits
-from sixfold.outputs import OutputCheck, counted_bytes
+from sixfold.outputs import OutputCheck
 from sixfold.partition import Partition
 from sixfold.process import Process
 from sixfold.settling import Settler
+from sixfold.singles import Singles
 from sixfold.waits import Waits
 
 
@@ -43,15 +41,9 @@ class Handling:
     ) -> None:
         self._function = function
         self._process = process
-        self._outputs = outputs
         self._settler = settler
-        self._counters = counters
-        self._limits = limits
-        self._rng = rng
         self._progressed = progressed
         self._on_change = on_change
-        self._log = structlog.get_logger().bind(function=function.name)
-        self._intake = Intake(function, process.registry)
         self._caller = calling.Caller(function, threads_max=function.concurrency)
         self._lanes = lanes.Lanes(function.ordering, function.concurrency)
         self._runners = [calling.Runner() for _ in range(function.concurrency)]
@@ -59,6 +51,19 @@ class Handling:
         self._waits = Waits(process.clock, self._release)
         self._quiet = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._attempts = Singles(
+            function,
+            process,
+            outputs=outputs,
+            settler=settler,
+            counters=counters,
+            limits=limits,
+            rng=rng,
+            caller=self._caller,
+            stopped=lambda: self._stopping.is_set(),
+            quiet=self._quiet.set,
+            postpone=self._postpone,
+        )
 
     def start(self, stopping: asyncio.Event) -> list[asyncio.Task[Any]]:
         """Start the runners, which begin no new record once `stopping` is set, and their watcher.
@@ -84,7 +89,7 @@ class Handling:
     @property
     def running(self) -> int:
         """Handlers that run now."""
-        return sum(1 for runner in self._runners if runner.partition is not None)
+        return sum(1 for runner in self._runners if runner.partitions)
 
     @property
     def busy(self) -> bool:
@@ -117,7 +122,7 @@ class Handling:
 
     def end(self, partitions: Collection[Partition]) -> int:
         """End the handlers that still run for `partitions`; returns how many there were."""
-        late = [runner for runner in self._runners if runner.partition in partitions]
+        late = [runner for runner in self._runners if any(each in partitions for each in runner.partitions)]
         for runner in late:
             runner.end(invocation.AbandonedError("the worker gives the partition up"))
         return len(late)
@@ -139,6 +144,13 @@ class Handling:
             waiting = self._idle.pop()
             if not waiting.done():
                 waiting.set_result(None)
+
+    def _postpone(self, lane: lanes.Lane, items: Sequence[lanes.Item], attempt: int, at_s: float) -> bool:
+        """Keep `items`, taken from `lane`, until `at_s`; whether `lane` itself waits with them."""
+        postponed = self._lanes.postpone(lane, items, attempt)
+        self._waits.add(postponed, at_s)
+        self._strand(postponed)
+        return postponed is lane
 
     def _release(self, lane: lanes.Lane) -> None:
         self._lanes.release(lane)
@@ -166,7 +178,7 @@ class Handling:
                 self._idle.append(waiting)
                 await waiting
             lane = self._lanes.next()
-            await self._slice(runner, lane)
+            await self._attempts.slice(runner, lane)
             if lane.state is not lanes.State.WAITING:
                 self._lanes.release(lane)
             self._progressed()
@@ -175,109 +187,3 @@ class Handling:
                 await self._settler.room()
             else:
                 await asyncio.sleep(0)
-
-    async def _slice(self, runner: calling.Runner, lane: lanes.Lane) -> None:
-        """Handle records of `lane` until it is empty, one of them waits, or it is another lane's turn."""
-        # The hot path: what it needs of `self` is looked up once, not for each record.
-        function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
-        monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
-        now = monotonic()
-        until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopping.is_set
-        while items and left and now < until:
-            item = record, partition = items.popleft()
-            attempt, lane.attempt = lane.attempt, 1
-            if (not partition.accepting or stopped()) and not partition.closes_gap(record, attempt):
-                self._quiet.set()
-                continue
-            left -= 1
-            if record.offset > partition.highest:
-                partition.highest = record.offset
-            ctx = context.Context(function, record, process, partition.tables, attempt)
-            outputs: Sequence[port.NewRecord] = ()
-            rows: Sequence[port.StatePut] = ()
-            size = 0
-            error: BaseException | None = None
-            runner.partition = partition
-            partition.running += 1
-            try:
-                event = decode(record)
-                if event is not None:
-                    runner.started_s = now
-                    await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))
-                    outputs, rows = ctx.outputs(), ctx.writes()
-                    if outputs or rows:
-                        size = self._outputs.measure(function, outputs, rows)
-            except asyncio.CancelledError as cancelled:
-                if runner.cancelled:
-                    raise
-                error = cancelled
-            except Exception as raised:
-                error = raised
-            called, runner.started_s = runner.started_s is not None, None
-            last, now = now, monotonic()
-            if called:
-                observe(now - last)
-            else:
-                self._counters.skipped += error is None
-            if runner.interrupt is not None:
-                error = await self._interrupted(runner, error, ctx)
-            self._ended(runner, partition)
-            if error is None:
-                if size:
-                    partition.made(outputs, rows, size)
-                    self._counters.emitted += len(outputs)
-                self._done(partition, record, size)
-                if size and self._settler.full:
-                    return
-            elif (waiting := self._failed(item, attempt, error, now)) is not None:
-                postponed = self._lanes.postpone(lane, item, waiting.attempt)
-                self._waits.add(postponed, waiting.at_s)
-                self._strand(postponed)
-                if postponed is lane:
-                    return
-
-    def _ended(self, runner: calling.Runner, partition: Partition) -> None:
-        runner.partition = None
-        partition.running -= 1
-        if not partition.accepting:
-            self._quiet.set()
-
-    async def _interrupted(
-        self, runner: calling.Runner, error: BaseException | None, ctx: context.Context
-    ) -> BaseException | None:
-        """What an attempt that was ended from outside comes to: nothing, where it returned all the same."""
-        reason = runner.take_interrupt()
-        if error is not None and isinstance(reason, invocation.AttemptTimeoutError):
-            await self._caller.outlast(runner, ctx)
-        return None if error is None else reason
-
-    def _done(self, partition: Partition, record: port.Record, size_bytes: int) -> None:
-        self._counters.records += 1
-        partition.finish(record)
-        self._settler.add(partition, size_bytes)
-
-    def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
-        """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
-        record, partition = item
-        verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng)
-        if isinstance(verdict, invocation.Abandon):
-            return None  # its partition accepts no more work
-        self._counters.failures += 1
-        log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset, attempt=attempt)
-        if isinstance(verdict, invocation.Halt):
-            self._counters.halted = verdict.reason
-            raise error
-        if isinstance(verdict, invocation.RetryAt):
-            say = log.warning if attempt == 1 else log.debug
-            wait_s = round(verdict.at_s - now_s, 3)
-            say("an attempt failed; it is tried again", action="retry", wait_s=wait_s, why=invocation.describe(error))
-            return verdict
-        assert isinstance(verdict, invocation.Park)
-        topic = self._function.dead_letter_topic
-        log.error("a record was parked", action="park", dead_letters=topic, why=verdict.reason)
-        self._counters.dead_letters += 1
-        letter = dead_letter.park(self._function, record, attempt, error)
-        size = counted_bytes(letter)
-        partition.made([letter], (), size)
-        self._done(partition, record, size)
-        return None

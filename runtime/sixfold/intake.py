@@ -1,19 +1,21 @@
 """Which event a record holds for a function: the hot path's cheap look at the type, then the Avro body.
 
-======================================================  ==============================================
-the record's `ce_type`                                  becomes
-======================================================  ==============================================
-a type of the function's `on`                           the event; `DecodeError` where its body is none
-another type that this process knows                    skipped: several types share the topic
-unknown, on a topic with several known types            skipped: a newer producer added a type
-unknown, on a topic with one known type; or no type     `DecodeError`
-======================================================  ==============================================
+=======================================================  ==============================================
+the record's `ce_type`                                   becomes
+=======================================================  ==============================================
+a type of the function's `on`                            the event; `DecodeError` where its body is none
+the same, and the function's `filter` lets none through  skipped
+another type that this process knows                     skipped: several types share the topic
+unknown, on a topic with several known types             skipped: a newer producer added a type
+unknown, on a topic with one known type; or no type      `DecodeError`
+=======================================================  ==============================================
 
 A tombstone (no value) says that a key is gone; no handler can be given it, so it is skipped.
 """
 
 from __future__ import annotations
 
+from sixfold import filters
 from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold_events import DecodeError, Event
@@ -35,6 +37,7 @@ class Intake:
         for cls in (*registry.classes.values(), *function.on):
             if cls.__event__.topic in by_topic:
                 by_topic[cls.__event__.topic].add(cls.__event__.type)
+        self._filter = filters.Filter(function.filter) if function.filter else None
         self._single = {topic for topic, types in by_topic.items() if len(types) == 1}
 
     def event(self, record: port.Record) -> Event | None:
@@ -45,12 +48,26 @@ class Intake:
         name = type_of(record)
         cls = self._classes.get(name)
         if cls is not None:
-            return self._registry.decode_as(cls, value)
+            if self._filter is None:
+                return self._registry.decode_as(cls, value)
+            return self._filtered(cls, record, value)
         if name and (name in self._known or record.topic not in self._single):
             return None
         expected = ", ".join(each.__event__.type for each in self._function.on)
         found = f"the unknown type {name.decode(errors='replace')!r}" if name else "no ce_type header"
         raise DecodeError(f"{self._function.name}: expected an event of {expected} on {record.topic}, found {found}")
+
+    def _filtered(self, cls: type[Event], record: port.Record, value: bytes) -> Event | None:
+        decoded: list[Event] = []
+
+        def decode() -> Event:
+            decoded.append(self._registry.decode_as(cls, value))
+            return decoded[0]
+
+        assert self._filter is not None
+        if not self._filter.admits(record, decode):
+            return None
+        return decoded[0] if decoded else decode()
 
 
 def type_of(record: port.Record) -> bytes:

@@ -94,13 +94,13 @@ class Lanes:
         if lane.items:
             self._wake(lane)
 
-    def postpone(self, lane: Lane, item: Item, attempt: int) -> Lane:
-        """`item`, taken from `lane`, failed and waits for attempt number `attempt`; returns the lane that waits.
+    def postpone(self, lane: Lane, items: Sequence[Item], attempt: int) -> Lane:
+        """`items`, taken from `lane`, wait for attempt number `attempt`; returns the lane that waits.
 
-        That is `lane` itself, or, where nothing must stay in order, a new one with just this record.
+        That is `lane` itself, or, where nothing must stay in order, a new one with just these records.
         """
         waiting = Lane() if self._ordering == "none" else lane
-        waiting.items.appendleft(item)
+        waiting.items.extendleft(reversed(items))
         waiting.attempt = attempt
         waiting.state = State.WAITING
         return waiting

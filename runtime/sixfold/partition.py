@@ -41,6 +41,7 @@ class Partition:
         "_share_bytes_max",
         "_shares",
         "accepting",
+        "alone",
         "backlog_bytes",
         "backlog_records",
         "highest",
@@ -58,6 +59,8 @@ class Partition:
     ) -> None:
         """A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
         self.tp = tp
+        self.alone = (self,)
+        """Just this one, for whoever takes several."""
         self.tables = Tables(reader)
         self.accepting = True
         """False once it is being given up: no further record of it is begun."""

@@ -71,7 +71,7 @@ def test_every_record_runs_once_and_in_the_order_that_was_asked_for(
         elif choice == 3 and running:
             lane, item, attempt = running.pop(rng.randrange(len(running)))
             if attempt == 1 and rng.random() < 0.3:
-                postponed = lanes.postpone(lane, item, attempt=2)
+                postponed = lanes.postpone(lane, [item], attempt=2)
                 waiting.append(postponed)
                 if postponed is not lane:
                     lanes.release(lane)
@@ -101,7 +101,7 @@ def test_a_retry_holds_up_its_own_lane_only() -> None:
     lanes, first, second = Lanes("partition", 1), partition(0), partition(1)
     lanes.add(first, [record(0, 0), record(0, 1)])
     lane = lanes.next()
-    assert lanes.postpone(lane, lane.items.popleft(), attempt=2) is lane
+    assert lanes.postpone(lane, [lane.items.popleft()], attempt=2) is lane
     lanes.add(first, [record(0, 2)])
     lanes.add(second, [record(1, 0)])
     assert [item[0].partition for ready in lanes.ready for item in ready.items] == [1]
@@ -112,7 +112,7 @@ def test_without_order_a_retry_waits_alone() -> None:
     lanes, owner = Lanes("none", 3), partition(0)
     lanes.add(owner, [record(0, n) for n in range(40)])
     lane = lanes.next()
-    waiting = lanes.postpone(lane, lane.items.popleft(), attempt=2)
+    waiting = lanes.postpone(lane, [lane.items.popleft()], attempt=2)
     assert waiting is not lane
     assert [item[0].offset for item in waiting.items] == [0]
     assert lanes.next() is lane

@@ -1,0 +1,157 @@
+"""What becomes of records after an attempt at them: done, tried again, parked. Shared by one record and by batches.
+
+`invocation.py` decides; this carries the verdict out, but for waits, which `handling.py` keeps.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import dead_letter, errors, invocation, lanes
+from sixfold.breaker import Circuit
+from sixfold.bus import port
+from sixfold.calling import Caller, Runner
+from sixfold.context import Context
+from sixfold.counters import Counters
+from sixfold.function import AnyFunction
+from sixfold.intake import Intake
+from sixfold.limits import Limits
+from sixfold.outputs import OutputCheck, counted_bytes
+from sixfold.partition import Partition
+from sixfold.process import Process
+from sixfold.settling import Settler
+
+HALF_OPEN_WAIT_S = 0.1
+"""How often it is looked whether the one trial call of a half-open circuit has ended."""
+
+
+class ExpiredError(errors.PermanentError):
+    """A record is older than the function's `Retry.age_max_s`."""
+
+
+class Attempts:
+    """One function's attempts; `Singles` and `Batches` make them."""
+
+    def __init__(
+        self,
+        function: AnyFunction,
+        process: Process,
+        *,
+        outputs: OutputCheck,
+        settler: Settler,
+        counters: Counters,
+        limits: Limits,
+        rng: random.Random,
+        caller: Caller,
+        stopped: Callable[[], bool],
+        quiet: Callable[[], None],
+        postpone: Callable[[lanes.Lane, Sequence[lanes.Item], int, float], bool],
+    ) -> None:
+        """`quiet` is called when a partition that is being given up may have nothing running any more; `postpone`
+        keeps items of a lane until a time, and says whether the lane itself waits with them."""
+        self._function = function
+        self._process = process
+        self._outputs = outputs
+        self._settler = settler
+        self._counters = counters
+        self._limits = limits
+        self._rng = rng
+        self._caller = caller
+        self._stopped = stopped
+        self._quiet = quiet
+        self._postpone = postpone
+        self._intake = Intake(function, process.registry)
+        self._circuit = None if function.breaker is None else Circuit(function.breaker)
+        age_max_s = function.retry.age_max_s
+        self._age_max_ms = None if age_max_s is None else round(age_max_s * 1000)
+        self._log = structlog.get_logger().bind(function=function.name)
+
+    async def slice(self, runner: Runner, lane: lanes.Lane) -> None:
+        """Handle records of `lane` until it is empty, one of them waits, or it is another lane's turn."""
+        raise NotImplementedError
+
+    def _held_until(self, now_s: float) -> float | None:
+        """When the circuit lets a call through again; None where it does now."""
+        if self._circuit is None or self._circuit.may_call(now_s):
+            return None
+        return max(self._circuit.until_s, now_s + HALF_OPEN_WAIT_S)
+
+    def _fresh(self, record: port.Record) -> None:
+        """Raises ExpiredError for a record that is too old."""
+        if self._age_max_ms is not None:
+            age_ms = clocks.now_ms(self._process.clock) - record.timestamp_ms
+            if age_ms > self._age_max_ms:
+                raise ExpiredError(f"it is {age_ms / 1000:.1f} s old, more than age_max_s={self._age_max_ms / 1000:g}")
+
+    def _told(self, error: BaseException | None, now_s: float) -> None:
+        """Tell the circuit how a call ended."""
+        if self._circuit is not None and self._circuit.ended(error, now_s):
+            state, until_s = self._circuit.state, self._circuit.until_s
+            self._log.warning(
+                "the circuit breaker changed",
+                action="breaker",
+                state=state.value,
+                pause_s=round(max(0.0, until_s - now_s), 3),
+                why=invocation.describe(error) if error else "a call succeeded",
+            )
+
+    async def _interrupted(
+        self, runner: Runner, error: BaseException | None, first: Context | None
+    ) -> BaseException | None:
+        """What an attempt that was ended from outside comes to: nothing, where it returned all the same."""
+        reason = runner.take_interrupt()
+        if error is not None and first is not None and isinstance(reason, invocation.AttemptTimeoutError):
+            await self._caller.outlast(runner, first)
+        return None if error is None else reason
+
+    def _done(self, partition: Partition, record: port.Record, size_bytes: int) -> None:
+        self._counters.records += 1
+        partition.finish(record)
+        self._settler.add(partition, size_bytes)
+
+    def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
+        """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
+        verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng)
+        return self._carry_out(verdict, item, attempt, error, now_s)
+
+    def _carry_out(
+        self, verdict: invocation.Verdict, item: lanes.Item, attempt: int, error: BaseException, now_s: float
+    ) -> invocation.RetryAt | None:
+        record, _ = item
+        if isinstance(verdict, invocation.Abandon):
+            return None  # its partition accepts no more work
+        self._counters.failures += 1
+        if isinstance(verdict, invocation.Halt):
+            self._counters.halted = verdict.reason
+            raise error
+        if isinstance(verdict, invocation.RetryAt):
+            log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset, attempt=attempt)
+            say = log.warning if attempt == 1 else log.debug
+            wait_s = round(verdict.at_s - now_s, 3)
+            say("an attempt failed; it is tried again", action="retry", wait_s=wait_s, why=invocation.describe(error))
+            return verdict
+        assert isinstance(verdict, invocation.Park)
+        self._park(item, attempt, error, verdict.reason)
+        return None
+
+    def _park(self, item: lanes.Item, attempt: int, error: BaseException, reason: str) -> None:
+        record, partition = item
+        self._log.error(
+            "a record was parked",
+            action="park",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            attempt=attempt,
+            dead_letters=self._function.dead_letter_topic,
+            why=reason,
+        )
+        self._counters.dead_letters += 1
+        letter = dead_letter.park(self._function, record, attempt, error)
+        size = counted_bytes(letter)
+        partition.made([letter], (), size)
+        self._done(partition, record, size)

@@ -1,0 +1,83 @@
+"""Handlers that take one event at a time: the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sixfold import calling, context, lanes
+from sixfold.attempts import Attempts
+from sixfold.bus import port
+
+
+class Singles(Attempts):
+    """Attempts at one record each."""
+
+    async def slice(self, runner: calling.Runner, lane: lanes.Lane) -> None:
+        # What the loop needs of `self` is looked up once, not for each record.
+        function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
+        monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
+        circuit, ageing = self._circuit, self._age_max_ms is not None
+        now = monotonic()
+        until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped
+        while items and left and now < until:
+            item = record, partition = items.popleft()
+            attempt, lane.attempt = lane.attempt, 1
+            if (not partition.accepting or stopped()) and not partition.closes_gap(record, attempt):
+                self._quiet()
+                continue
+            if circuit is not None and (held := self._held_until(now)) is not None:
+                if self._postpone(lane, [item], attempt, held):
+                    return
+                continue
+            left -= 1
+            if record.offset > partition.highest:
+                partition.highest = record.offset
+            ctx = context.Context(function, record, process, partition.tables, attempt)
+            outputs: Sequence[port.NewRecord] = ()
+            rows: Sequence[port.StatePut] = ()
+            size = 0
+            error: BaseException | None = None
+            runner.partitions = partition.alone
+            partition.running += 1
+            try:
+                if ageing:
+                    self._fresh(record)
+                event = decode(record)
+                if event is not None:
+                    runner.started_s = now
+                    await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))
+                    outputs, rows = ctx.outputs(), ctx.writes()
+                    if outputs or rows:
+                        size = self._outputs.measure(function, outputs, rows)
+            except asyncio.CancelledError as cancelled:
+                if runner.cancelled:
+                    raise
+                error = cancelled
+            except Exception as raised:
+                error = raised
+            called, runner.started_s = runner.started_s is not None, None
+            last, now = now, monotonic()
+            if called:
+                observe(now - last)
+            else:
+                self._counters.skipped += error is None
+            if runner.interrupt is not None:
+                error = await self._interrupted(runner, error, ctx)
+            runner.partitions = ()
+            partition.running -= 1
+            if not partition.accepting:
+                self._quiet()
+            if circuit is not None:
+                self._told(error, now)
+            if error is None:
+                if size:
+                    partition.made(outputs, rows, size)
+                    self._counters.emitted += len(outputs)
+                self._done(partition, record, size)
+                if size and self._settler.full:
+                    return
+            elif (waiting := self._failed(item, attempt, error, now)) is not None and self._postpone(
+                lane, [item], waiting.attempt, waiting.at_s
+            ):
+                return
