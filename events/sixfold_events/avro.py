@@ -136,10 +136,10 @@ class Codec:
         self._bytes = [name for name in self._fields if hints[name] is bytes]
         self._flat = all(_is_flat(hints[name]) for name in self._fields)
 
-    def encode(self, event: Event) -> bytes:
-        """The event's body with its 5-byte prefix."""
+    def encode(self, event: Event, prefix: bytes | None = None) -> bytes:
+        """The event's body with its 5-byte prefix, or with `prefix` in its place."""
         buffer = io.BytesIO()
-        buffer.write(self.prefix)
+        buffer.write(self.prefix if prefix is None else prefix)
         datum: Any = (
             msgspec.structs.asdict(event)
             if self._flat
@@ -148,10 +148,10 @@ class Codec:
         fastavro.schemaless_writer(buffer, self._parsed, datum)
         return buffer.getvalue()
 
-    def decode(self, data: bytes, writer: Schema | None = None) -> Event:
-        """The event in `data` (prefix included), written with the parsed schema `writer` (this class's own if None)."""
+    def decode(self, data: bytes, writer: Schema | None = None, start: int = 5) -> Event:
+        """The event whose body begins at `start`, written with the parsed schema `writer` (this class's own if None)."""
         buffer = io.BytesIO(data)
-        buffer.seek(5)
+        buffer.seek(start)
         try:
             datum = fastavro.schemaless_reader(buffer, writer or self._parsed, self._parsed if writer else None)
             if writer is None and self._flat:
@@ -180,11 +180,3 @@ def _is_flat(hint: Any) -> bool:
 def codec(cls: type[Event]) -> Codec:
     """The codec of an event class, made at first use."""
     return Codec(cls)
-
-
-def schema_id(data: bytes) -> int:
-    """The schema id that `data` starts with. Raises DecodeError where it is not in the Confluent wire format."""
-    if len(data) < _PREFIX.size or data[0] != MAGIC:
-        start = data[:5].hex() or "nothing"
-        raise DecodeError(f"expected a Confluent-framed Avro value (0x00 and a 4-byte schema id), found {start}")
-    return int(_PREFIX.unpack_from(data)[1])

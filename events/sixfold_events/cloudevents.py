@@ -15,6 +15,7 @@ import msgspec
 
 from sixfold_events.avro import codec
 from sixfold_events.event import Event, key_of
+from sixfold_events.framing import Frame
 
 Header = tuple[str, bytes]
 CONTENT_TYPE = b"application/avro"
@@ -44,14 +45,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_ms: int
 
 
-def encode(event: Event, attributes: Attributes) -> Message:
-    """Put `event` on the wire with `attributes`."""
+def encode(event: Event, attributes: Attributes, frame: Frame | None = None) -> Message:
+    """Put `event` on the wire with `attributes`; `frame` says how its schema is named, by its fingerprint if None."""
     declaration = event.__event__
+    headers = headers_of(attributes)
+    if frame is not None:
+        headers += frame.headers
     return Message(
         topic=declaration.topic,
         key=key_of(event),
-        value=codec(type(event)).encode(event),
-        headers=headers_of(attributes),
+        value=codec(type(event)).encode(event, frame.prefix if frame is not None else None),
+        headers=headers,
         timestamp_ms=attributes.time_ms,
     )
 

@@ -11,20 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sixfold_events import avro
 from sixfold_events.avro import Schema
 from sixfold_events.event import Event
-
-# What a reader's primitive may be for a writer's (Avro 1.12, Schema Resolution: promotions).
-_PROMOTIONS = {
-    "int": {"int", "long", "float", "double"},
-    "long": {"long", "float", "double"},
-    "float": {"float", "double"},
-    "string": {"string", "bytes"},
-    "bytes": {"bytes", "string"},
-}
+from sixfold_events.resolution import unreadable
 
 
 class Problem(NamedTuple):
@@ -118,75 +110,3 @@ def _check_class(folder: Path, cls: type[Event]) -> list[Problem]:
                 for reason in unreadable(schema, generated)
             ]
     return problems
-
-
-def unreadable(reader: Any, writer: Any) -> list[str]:
-    """Why data of schema `writer` cannot be read as `reader`, each reason with its place; empty when it can."""
-    return _Comparison().compare(reader, writer, "")
-
-
-class _Comparison:
-    """One comparison of two schemas; knows the named types that it has met on either side."""
-
-    def __init__(self) -> None:
-        self._named: tuple[dict[str, Schema], dict[str, Schema]] = ({}, {})
-        self._met: set[tuple[str, str]] = set()
-
-    def compare(self, reader: Any, writer: Any, where: str) -> list[str]:
-        reader, writer = self._resolve(reader, 0), self._resolve(writer, 1)
-        if isinstance(writer, list):
-            return [reason for branch in writer for reason in self.compare(reader, branch, where)]
-        if isinstance(reader, list):
-            if any(not self.compare(branch, writer, where) for branch in reader):
-                return []
-            return [f"{where or 'the record'} is {_name(writer)}, but the reader takes {_name(reader)}"]
-        kinds = _kind(reader), _kind(writer)
-        if kinds == ("record", "record"):
-            return self._records(reader, writer, where)
-        if kinds == ("array", "array"):
-            return self.compare(reader["items"], writer["items"], f"{where}[]")
-        if kinds == ("map", "map"):
-            return self.compare(reader["values"], writer["values"], f"{where}{{}}")
-        if kinds[0] in _PROMOTIONS.get(kinds[1], {kinds[1]}) and _logical(reader) == _logical(writer):
-            return []
-        return [f"{where or 'the record'} is {_name(writer)}, but the reader takes {_name(reader)}"]
-
-    def _records(self, reader: Schema, writer: Schema, where: str) -> list[str]:
-        # Unqualified names must match; namespaces may differ (Avro 1.12, Schema Resolution).
-        if reader["name"].rpartition(".")[2] != writer["name"].rpartition(".")[2]:
-            return [f"{where or 'the record'} is {writer['name']}, but the reader takes {reader['name']}"]
-        met = (json.dumps(reader, sort_keys=True), json.dumps(writer, sort_keys=True))
-        if met in self._met:
-            return []
-        self._met.add(met)
-        written = {field["name"]: field for field in writer["fields"]}
-        reasons: list[str] = []
-        for field in reader["fields"]:
-            place = f"{where}.{field['name']}" if where else field["name"]
-            if field["name"] in written:
-                reasons += self.compare(field["type"], written[field["name"]]["type"], place)
-            elif "default" not in field:
-                reasons.append(f"{place} has no default, and the data lacks it")
-        return reasons
-
-    def _resolve(self, schema: Any, side: int) -> Any:
-        if isinstance(schema, str) and schema in self._named[side]:
-            return self._named[side][schema]
-        if isinstance(schema, dict) and schema.get("type") == "record":
-            namespace = schema.get("namespace", "")
-            self._named[side][f"{namespace}.{schema['name']}" if namespace else schema["name"]] = schema
-        return schema
-
-
-def _kind(schema: Any) -> str:
-    return str(schema["type"]) if isinstance(schema, dict) else str(schema)
-
-
-def _logical(schema: Any) -> Any:
-    return schema.get("logicalType") if isinstance(schema, dict) else None
-
-
-def _name(schema: Any) -> str:
-    if isinstance(schema, list):
-        return " or ".join(_name(branch) for branch in schema)
-    return str(_logical(schema) or (schema.get("name") if isinstance(schema, dict) else None) or _kind(schema))

@@ -65,7 +65,7 @@ class VolumeRangeTruncated(Event, topic=REDO_TOPIC, key="volume"):
     """No LSN above was ever allocated by an older writer."""
 
 
-class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume"):
+class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=2):
     """What one copy holds on disk, fsynced; one for each batch of records that it read from its partition."""
 
     volume: str
@@ -93,6 +93,20 @@ class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume"):
     missing_last_lsn: int = 0
     append_offset: int = 0
     """Next offset of `volume.append` after the requests that its records contain."""
+    joining: bool = False
+    """It lost its log and is being filled: it may have acknowledged what it has not got any more, so it does not count."""
+
+
+class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
+    """The writer lets a copy that lost its log count again, once it holds everything up to `last_lsn`."""
+
+    volume: str
+    epoch: int
+    copy: str
+    incarnation: int
+    """The start of the copy that the writer heard of: a loss after that needs another admission."""
+    last_lsn: int
+    """Highest LSN that was given out; the copy cannot have acknowledged more before its loss."""
 
 
 class VolumeAppendRequested(Event, topic="volume.append", key="volume"):
@@ -137,7 +151,7 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
     """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
 
 
-class VolumeReadAnswered(Event, topic="volume.read.results", key="volume"):
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=2):
     """A copy's answer: how it is, and the records, as many as fit into one answer."""
 
     volume: str

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sixfold_events import Event, avro, compatibility
+from sixfold_events import Event, avro, compatibility, resolution
 
 
 class Order(Event, type="order", key="order_id"):
@@ -75,7 +75,7 @@ def renamed(cls: type[Event]) -> dict[str, Any]:
 )
 def test_a_reader_can_read_what_avro_resolves_and_nothing_else(reader: Any, writer: Any, reason: str | None) -> None:
     """`unreadable` follows Avro's schema resolution and names the place."""
-    reasons = compatibility.unreadable(reader, writer)
+    reasons = resolution.unreadable(reader, writer)
     assert (not reasons) if reason is None else any(reason in each for each in reasons), reasons
 
 
@@ -119,7 +119,7 @@ def test_a_new_version_must_be_compatible_with_every_older_one(
 
 def test_full_compatibility_refuses_a_field_that_old_readers_need(tmp_path: Path) -> None:
     """Taking a required field away breaks readers that are still running; FULL says so."""
-    assert compatibility.unreadable(renamed(Order), renamed(OrderWithoutAmount)) == [
+    assert resolution.unreadable(renamed(Order), renamed(OrderWithoutAmount)) == [
         "amount has no default, and the data lacks it"
     ]
 
