@@ -12,9 +12,7 @@ from rich.table import Table
 
 from sixfold import bus, dead_letter
 from sixfold import errors as failures
-from sixfold.cli import common, reading, records
-from sixfold.function import AnyFunction
-from sixfold.process import Process
+from sixfold.cli import common, reading, records, streaming
 from sixfold_events import cloudevents
 
 app = typer.Typer(help="Look at records that functions could not handle.", no_args_is_help=True)
@@ -31,8 +29,7 @@ def ls(
 
     Example:  sixfold dlq ls pipeline.start
     """
-    rows = common.run(_list(ctx, function))
-    common.show(rows, as_json=as_json, render=lambda: _table(rows))
+    common.run(_list(ctx, function, as_json=as_json))
 
 
 @app.command()
@@ -51,25 +48,20 @@ def show(
     common.show(found, as_json=as_json, render=lambda: _details(found))
 
 
-async def _list(ctx: typer.Context, name: str | None) -> list[dict[str, Any]]:
+async def _list(ctx: typer.Context, name: str | None, *, as_json: bool) -> None:
     known = common.known(ctx)
     wanted = [known.function(name)] if name else list(known.functions.values())
-    rows = []
     async with common.process(ctx) as process:
-        topics = await process.require_bus().topics()
-        for function in wanted:
-            if function.dead_letter_topic in topics:
-                rows += [_row(offset, letter) for offset, letter in await _letters(process, function)]
-    return rows
-
-
-async def _letters(process: Process, function: AnyFunction) -> list[tuple[int, dead_letter.DeadLetter]]:
-    opened = process.require_bus()
-    partitions = await reading.partitions_of(opened, function.dead_letter_topic)
-    return [
-        (record.offset, dead_letter.read(record))
-        async for record in reading.read(opened, partitions, start=bus.EARLIEST, follow=False)
-    ]
+        opened = process.require_bus()
+        topics = await opened.topics()
+        with streaming.rows(as_json=as_json, render=_table) as rows:
+            for function in wanted:
+                if function.dead_letter_topic not in topics:
+                    continue
+                partitions = await reading.partitions_of(opened, function.dead_letter_topic)
+                letters = reading.read(opened, partitions, start=bus.EARLIEST, follow=False)
+                async for record in letters:
+                    rows.add(_row(record.offset, dead_letter.read(record)))
 
 
 def _row(offset: int, letter: dead_letter.DeadLetter) -> dict[str, Any]:
@@ -105,24 +97,29 @@ def _table(rows: list[dict[str, Any]]) -> Table | str:
 async def _show(ctx: typer.Context, name: str, offset: int) -> dict[str, Any]:
     function = common.known(ctx).function(name)
     async with common.process(ctx) as process:
-        for found, letter in await _letters(process, function):
-            if found == offset:
-                original = bus.Record(
-                    topic=letter.topic,
-                    partition=letter.partition,
-                    offset=letter.offset,
-                    timestamp_ms=max(letter.timestamp_ms, 0),
-                    key=letter.key,
-                    value=letter.value,
-                    headers=letter.headers,
-                )
-                return {
-                    **_row(found, letter),
-                    "event": records.as_json(original, process.registry),
-                    "value_base64": base64.b64encode(letter.value or b"").decode(),
-                    "error_stack": letter.error_stack,
-                }
-    raise failures.UsageError(f"{name} has no dead letter {offset}; `sixfold dlq ls {name}` lists them")
+        opened = process.require_bus()
+        partitions = []
+        if function.dead_letter_topic in await opened.topics():
+            partitions = await reading.partitions_of(opened, function.dead_letter_topic)
+        record = await reading.at(opened, partitions, offset)
+        if record is None:
+            raise failures.UsageError(f"{name} has no dead letter {offset}; `sixfold dlq ls {name}` lists them")
+        letter = dead_letter.read(record)
+        original = bus.Record(
+            topic=letter.topic,
+            partition=letter.partition,
+            offset=letter.offset,
+            timestamp_ms=max(letter.timestamp_ms, 0),
+            key=letter.key,
+            value=letter.value,
+            headers=letter.headers,
+        )
+        return {
+            **_row(record.offset, letter),
+            "event": records.as_json(original, process.registry),
+            "value_base64": base64.b64encode(letter.value or b"").decode(),
+            "error_stack": letter.error_stack,
+        }
 
 
 def _details(found: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from types import TracebackType
+from typing import Annotated, Any, BinaryIO, Self
 
 import typer
 from rich.markup import escape
@@ -16,16 +17,21 @@ from rich.table import Table
 from sixfold import bus, json_events
 from sixfold import clock as clocks
 from sixfold import errors as failures
-from sixfold.cli import common
+from sixfold.cli import common, streaming
 from sixfold.process import Process
 from sixfold_events import Event, cloudevents
 
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
 """An input up to this size is checked to its end before its first event is published; a longer one in pieces of it."""
+CHECKED_EVENTS_MAX = 50_000
+"""As `CHECKED_BYTES_MAX`: a small event takes about a kilobyte of memory while it waits to be published."""
 LINE_BYTES_MAX = 16 * 1024 * 1024
 BATCH = 500
 SHOWN_MAX = 20
 SOURCE = "/cli"
+
+Piece = list[tuple[int, bus.NewRecord]]
+"""Records with the numbers of their lines, checked and not published yet."""
 
 
 class InputError(failures.UsageError):
@@ -51,13 +57,12 @@ def publish(
 
     Example:  sixfold event new git.pushed | sixfold publish git.pushed --file -
     """
-    positions = common.run(_publish(ctx, event_type, data, file, count))
-    common.show(positions, as_json=as_json, render=lambda: _rendered(positions))
+    common.run(_publish(ctx, event_type, data, file, count, as_json=as_json))
 
 
 async def _publish(
-    ctx: typer.Context, event_type: str, data: str | None, file: str | None, count: int
-) -> list[dict[str, Any]]:
+    ctx: typer.Context, event_type: str, data: str | None, file: str | None, count: int, *, as_json: bool
+) -> None:
     known = common.known(ctx)
     cls = known.event(event_type)
     if (data is None) == (file is None):
@@ -68,15 +73,16 @@ async def _publish(
     encoder = _Encoder(cls, spec)
     if data is not None:
         record = encoder.record(data.encode(errors="surrogateescape"), "--data")
-        pieces: Iterator[list[tuple[int, bus.NewRecord]]] = _repeated(record, encoder, count)
+        pieces: Iterator[Piece] = _repeated(record, encoder, count)
     else:
         assert file is not None
         pieces = encoder.pieces(file)
-    first = next(pieces, [])  # all of it, unless the input is very long: checked before the bus is opened
+    ahead = [next(pieces, [])]  # all of it, unless the input is very long: checked before the bus is opened
     async with common.process(ctx) as process:
         if spec is not None and spec.name not in await process.require_bus().topics():
             await process.require_bus().create_topics([spec])
-        return await _store(process, first, pieces)
+        with _Published(as_json=as_json) as published:
+            await _store(process, ahead, pieces, published)
 
 
 class _Encoder:
@@ -101,7 +107,7 @@ class _Encoder:
         )
         return json_events.encode(event, attributes, self._spec)
 
-    def pieces(self, file: str) -> Iterator[list[tuple[int, bus.NewRecord]]]:
+    def pieces(self, file: str) -> Iterator[Piece]:
         """The records of `file` with their line numbers, in pieces that are each checked whole."""
         if file == "-":
             yield from self._read(sys.stdin.buffer, "standard input")
@@ -112,8 +118,8 @@ class _Encoder:
         except OSError as error:
             raise failures.UsageError(f"{file} cannot be read: {error.strerror}") from error
 
-    def _read(self, opened: BinaryIO, name: str) -> Iterator[list[tuple[int, bus.NewRecord]]]:
-        piece: list[tuple[int, bus.NewRecord]] = []
+    def _read(self, opened: BinaryIO, name: str) -> Iterator[Piece]:
+        piece: Piece = []
         size = number = 0
         while line := opened.readline(LINE_BYTES_MAX + 1):
             number += 1
@@ -123,20 +129,19 @@ class _Encoder:
                 continue
             piece.append((number, self.record(line, f"{name} line {number}")))
             size += len(line)
-            if size >= CHECKED_BYTES_MAX:
+            if size >= CHECKED_BYTES_MAX or len(piece) >= CHECKED_EVENTS_MAX:
                 yield piece
                 piece, size = [], 0
         if piece:
             yield piece
 
 
-def _repeated(record: bus.NewRecord, encoder: _Encoder, count: int) -> Iterator[list[tuple[int, bus.NewRecord]]]:
+def _repeated(record: bus.NewRecord, encoder: _Encoder, count: int) -> Iterator[Piece]:
     """`count` records with the content of `record`, each an event with an id of its own."""
-    for start in range(0, count, 10_000):
-        yield [
-            (number + 1, record if number == 0 else _again(record))
-            for number in range(start, min(count, start + 10_000))
-        ]
+    step = min(CHECKED_EVENTS_MAX, 10_000)
+    for start in range(0, count, step):
+        numbers = range(start, min(count, start + step))
+        yield [(number + 1, record if number == 0 else _again(record)) for number in numbers]
 
 
 def _again(record: bus.NewRecord) -> bus.NewRecord:
@@ -147,59 +152,84 @@ def _again(record: bus.NewRecord) -> bus.NewRecord:
     )
 
 
-async def _store(
-    process: Process,
-    first: Sequence[tuple[int, bus.NewRecord]],
-    pieces: Iterator[list[tuple[int, bus.NewRecord]]],
-) -> list[dict[str, Any]]:
-    """Publish piece by piece; the error says exactly which lines are stored."""
+class _Published:
+    """Tells what is stored, as it is stored: with `as_json` every position, else those of a few and a sum of many."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.count = 0
+        self.last_line = 0
+        self._first: list[dict[str, Any]] = []
+        self._partitions: set[tuple[str, int]] = set()
+        self._rows = streaming.JsonArray() if as_json else None
+
+    def add(self, batch: Piece, positions: Sequence[bus.Position]) -> None:
+        """The records of `batch` are stored at `positions`."""
+        for (_, record), position in zip(batch, positions, strict=True):
+            row = {**position._asdict(), "id": cloudevents.attributes_of(record.headers).id}
+            if self._rows is not None:
+                self._rows.add(row)
+            elif len(self._first) < SHOWN_MAX:
+                self._first.append(row)
+            self._partitions.add((position.topic, position.partition))
+        self.count += len(batch)
+        self.last_line = batch[-1][0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._rows is not None:
+            self._rows.__exit__(kind, error, trace)
+        elif error is None:
+            common.console.print(self._rendered())
+
+    def so_far(self) -> str:
+        """For an error: which lines are stored."""
+        if not self.count:
+            return "nothing is published"
+        return f"lines up to {self.last_line} are published ({self.count:,} events)"
+
+    def _rendered(self) -> Table | str:
+        if self.count > SHOWN_MAX:
+            topic = escape(self._first[0]["topic"])
+            return f"published {self.count:,} events to {len(self._partitions)} partitions of {topic}"
+        if not self.count:
+            return "nothing to publish: the input is empty"
+        table = Table("Position", "Event id")
+        for row in self._first:
+            table.add_row(escape(f"{row['topic']}:{row['partition']}:{row['offset']}"), row["id"])
+        return table
+
+
+async def _store(process: Process, ahead: list[Piece], pieces: Iterator[Piece], published: _Published) -> None:
+    """Publish what is `ahead`, then piece by piece; the error says exactly which lines are stored."""
     opened = process.require_bus()
-    stored: list[dict[str, Any]] = []
-    last = 0
     columns = (TextColumn("publishing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=common.errors, transient=True, disable=len(first) <= BATCH) as progress:
-        task = progress.add_task("publishing", total=len(first))
-        piece: Sequence[tuple[int, bus.NewRecord]] = first
-        while piece:
+    total = len(ahead[0])
+    with Progress(*columns, console=common.errors, transient=True, disable=total <= BATCH) as progress:
+        task = progress.add_task("publishing", total=total)
+        while piece := ahead.pop():
             for start in range(0, len(piece), BATCH):
                 batch = piece[start : start + BATCH]
                 try:
                     positions = await opened.publish([record for _, record in batch])
                 except bus.BusError as error:
-                    raise PublishError(_account(stored, last, batch, error)) from error
-                for (_, record), position in zip(batch, positions, strict=True):
-                    event_id = cloudevents.attributes_of(record.headers).id
-                    stored.append({**position._asdict(), "id": event_id})
-                last = batch[-1][0]
+                    raise PublishError(_account(published, batch, error)) from error
+                published.add(batch, positions)
                 progress.advance(task, len(batch))
+            piece.clear()  # before the next one is read: one is in memory at a time
             try:
-                piece = next(pieces, [])
+                ahead.append(next(pieces, []))
             except InputError as error:
-                raise InputError(f"{error}; {_upto(stored, last)}, the rest is not") from error
-            progress.update(task, total=len(stored) + len(piece))
-    return stored
+                raise InputError(f"{error}; {published.so_far()}, the rest is not") from error
+            total += len(ahead[0])
+            progress.update(task, total=total)
 
 
-def _account(
-    stored: list[dict[str, Any]], last: int, batch: Sequence[tuple[int, bus.NewRecord]], error: bus.BusError
-) -> str:
+def _account(published: _Published, batch: Piece, error: bus.BusError) -> str:
     lines = f"{batch[0][0]} to {batch[-1][0]}"
     nothing = isinstance(error, bus.RecordTooLargeError | bus.UnknownTopicError | bus.StorageFullError)
     fate = f"lines {lines} are not" if nothing else f"lines {lines} may be stored or not"
-    return f"{error}; {_upto(stored, last)}, {fate}, later ones are not"
-
-
-def _upto(stored: list[dict[str, Any]], last: int) -> str:
-    return f"lines up to {last} are published ({len(stored):,} events)" if stored else "nothing is published"
-
-
-def _rendered(positions: list[dict[str, Any]]) -> Table | str:
-    if len(positions) > SHOWN_MAX:
-        topics = {(row["topic"], row["partition"]) for row in positions}
-        return f"published {len(positions):,} events to {len(topics)} partitions of {escape(positions[0]['topic'])}"
-    if not positions:
-        return "nothing to publish: the input is empty"
-    table = Table("Position", "Event id")
-    for row in positions:
-        table.add_row(escape(f"{row['topic']}:{row['partition']}:{row['offset']}"), row["id"])
-    return table
+    return f"{error}; {published.so_far()}, {fate}, later ones are not"

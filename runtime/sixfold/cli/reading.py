@@ -64,3 +64,20 @@ async def read(
                     given += 1
                     if count is not None and given >= count:
                         return
+
+
+async def at(opened: bus.Bus, partitions: Sequence[bus.TopicPartition], offset: int) -> bus.Record | None:
+    """The record at `offset` of the first partition that has one there, read without those before it."""
+    for partition in partitions:
+        offsets = await opened.offsets(partition)
+        if not offsets.start <= offset < offsets.end:
+            continue
+        async with opened.assign([partition]) as consumer:
+            await consumer.seek(partition, offset)
+            batches = ends.read_up_to(consumer, {partition: offset + 1})
+            async with contextlib.aclosing(batches):
+                async for records in batches:
+                    for record in records:
+                        if record.offset == offset:
+                            return record
+    return None
