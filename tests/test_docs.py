@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import typer.main
 
 import sixfold_events
 from sixfold import capability, catalogue, metrics
+from sixfold.cli import references
 from sixfold.cli.main import app
 from sixfold_events import Event, avro, compatibility
 
@@ -32,6 +34,21 @@ def commands() -> list[str]:
 def test_the_readme_starts_with_the_two_commands_that_a_newcomer_needs() -> None:
     """The first two code blocks are `make demo` and `make test`."""
     assert [text.strip() for _, text in BLOCKS[:2]] == ["make demo", "make test"]
+
+
+async def test_the_readmes_python_is_code_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All Python blocks as one file, as a reader would put it together: it is imported, and its tests pass."""
+    path = tmp_path / "readme_example.py"
+    path.write_text("\n\n".join(text for kind, text in BLOCKS if kind == "python"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    references.functions_in(str(path))
+    try:
+        tests = [value for name, value in vars(sys.modules[path.stem]).items() if name.startswith("test_")]
+        assert tests
+        for test in tests:
+            await test()
+    finally:
+        del sys.modules[path.stem]
 
 
 @pytest.mark.parametrize("line", commands())
