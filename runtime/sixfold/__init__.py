@@ -5,24 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sixfold.app import App
+from sixfold.breaker import Breaker
 from sixfold.errors import PermanentError, SixfoldError, TemporaryError
-from sixfold.function import Function, Retry, function
+from sixfold.function import Batch, Function, Retry, function
+from sixfold.windows import Hopping, Session, Sliding, Tumbling
 from sixfold_events import Event
 
 if TYPE_CHECKING:
+    from sixfold.batch_context import BatchContext
     from sixfold.context import Context
     from sixfold.publisher import Publisher
 
 __all__ = [
     "App",
+    "Batch",
+    "BatchContext",
+    "Breaker",
     "Context",
     "Event",
     "Function",
+    "Hopping",
     "PermanentError",
     "Publisher",
     "Retry",
+    "Session",
     "SixfoldError",
+    "Sliding",
     "TemporaryError",
+    "Tumbling",
     "function",
 ]
 
@@ -33,6 +43,10 @@ def __getattr__(name: str) -> Any:
         from sixfold.context import Context
 
         return Context
+    if name == "BatchContext":
+        from sixfold.batch_context import BatchContext
+
+        return BatchContext
     if name == "Publisher":
         from sixfold.publisher import Publisher
 

@@ -49,10 +49,11 @@ class Attempts:
         caller: Caller,
         stopped: Callable[[], bool],
         quiet: Callable[[], None],
-        postpone: Callable[[lanes.Lane, Sequence[lanes.Item], int, float], bool],
+        all_lanes: lanes.Lanes,
+        postpone: Callable[[lanes.Lane, Sequence[lanes.Item], int, float], lanes.Lane],
     ) -> None:
         """`quiet` is called when a partition that is being given up may have nothing running any more; `postpone`
-        keeps items of a lane until a time, and says whether the lane itself waits with them."""
+        keeps items of a lane until a time, and returns the lane that waits: that one, or one just for them."""
         self._function = function
         self._process = process
         self._outputs = outputs
@@ -63,11 +64,10 @@ class Attempts:
         self._caller = caller
         self._stopped = stopped
         self._quiet = quiet
+        self._lanes = all_lanes
         self._postpone = postpone
         self._intake = Intake(function, process.registry)
         self._circuit = None if function.breaker is None else Circuit(function.breaker)
-        age_max_s = function.retry.age_max_s
-        self._age_max_ms = None if age_max_s is None else round(age_max_s * 1000)
         self._log = structlog.get_logger().bind(function=function.name)
 
     async def slice(self, runner: Runner, lane: lanes.Lane) -> None:
@@ -82,10 +82,12 @@ class Attempts:
 
     def _fresh(self, record: port.Record) -> None:
         """Raises ExpiredError for a record that is too old."""
-        if self._age_max_ms is not None:
-            age_ms = clocks.now_ms(self._process.clock) - record.timestamp_ms
-            if age_ms > self._age_max_ms:
-                raise ExpiredError(f"it is {age_ms / 1000:.1f} s old, more than age_max_s={self._age_max_ms / 1000:g}")
+        age_max_s = self._function.retry.age_max_s
+        if age_max_s is not None and (age_s := self._age_s(record)) > age_max_s:
+            raise ExpiredError(f"it is {age_s:.1f} s old, more than age_max_s={age_max_s:g}")
+
+    def _age_s(self, record: port.Record) -> float:
+        return (clocks.now_ms(self._process.clock) - record.timestamp_ms) / 1000
 
     def _told(self, error: BaseException | None, now_s: float) -> None:
         """Tell the circuit how a call ended."""
@@ -115,7 +117,8 @@ class Attempts:
 
     def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
         """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
-        verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng)
+        age_s = self._age_s(item[0])
+        verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng, age_s=age_s)
         return self._carry_out(verdict, item, attempt, error, now_s)
 
     def _carry_out(

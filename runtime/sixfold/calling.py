@@ -18,7 +18,6 @@ import structlog
 from sixfold.context import Context
 from sixfold.function import AnyFunction
 from sixfold.partition import Partition
-from sixfold_events import Event
 
 
 class Runner:
@@ -61,7 +60,7 @@ class Caller:
     """Calls one function's handler."""
 
     def __init__(self, function: AnyFunction, threads_max: int) -> None:
-        self.inline: Callable[[Event, Context], Awaitable[Any]] | None = (
+        self.inline: Callable[[Any, Any], Awaitable[Any]] | None = (
             function.handler if inspect.iscoroutinefunction(function.handler) else None
         )
         """The handler to await in the runner's task; None for a plain one, which goes `in_thread`."""
@@ -69,7 +68,11 @@ class Caller:
         self._threads_max = threads_max
         self._pool: futures.ThreadPoolExecutor | None = None
 
-    async def in_thread(self, runner: Runner, event: Event, context: Context) -> Any:
+    def bound(self, runner: Runner) -> Callable[[Any, Any], Awaitable[Any]]:
+        """`in_thread` for `runner`."""
+        return lambda events, context: self.in_thread(runner, events, context)
+
+    async def in_thread(self, runner: Runner, event: Any, context: Any) -> Any:
         """The plain handler's result."""
         if self._pool is None:
             self._pool = futures.ThreadPoolExecutor(self._threads_max, thread_name_prefix=self._function.name)

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors
+from sixfold import errors, windows
 from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold.process import Process
@@ -174,8 +174,15 @@ class Context:
                 raise UndeclaredTableError(
                     f"{self.function.name} opened table {name!r}, but declares {declared}; add it to tables="
                 )
-            self._tables[name] = Table(name, self.record.partition, self.reader)
+            self._tables[name] = self._open(name)
         return self._tables[name]
+
+    def _open(self, name: str) -> Table:
+        return Table(name, self.record.partition, self.reader)
+
+    def window(self, spec: windows.Spec) -> windows.Window:
+        """The windows that `spec` declares, of this record's partition; their table is declared in `tables=`."""
+        return windows.Window(spec, self.table(spec.name))
 
     @property
     def emitted(self) -> tuple[Event, ...]:

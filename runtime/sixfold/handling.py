@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sixfold import calling, invocation, lanes
+from sixfold.batches import Batches
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.function import AnyFunction
@@ -45,13 +46,16 @@ class Handling:
         self._progressed = progressed
         self._on_change = on_change
         self._caller = calling.Caller(function, threads_max=function.concurrency)
-        self._lanes = lanes.Lanes(function.ordering, function.concurrency)
+        self._lanes = lanes.Lanes(
+            function.ordering, function.concurrency, function.batch, gather=self._gather, full=self._full
+        )
         self._runners = [calling.Runner() for _ in range(function.concurrency)]
         self._idle: list[asyncio.Future[None]] = []
         self._waits = Waits(process.clock, self._release)
         self._quiet = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._attempts = Singles(
+        attempts = Singles if function.batch is None else Batches
+        self._attempts = attempts(
             function,
             process,
             outputs=outputs,
@@ -62,6 +66,7 @@ class Handling:
             caller=self._caller,
             stopped=lambda: self._stopping.is_set(),
             quiet=self._quiet.set,
+            all_lanes=self._lanes,
             postpone=self._postpone,
         )
 
@@ -96,15 +101,21 @@ class Handling:
         """Whether a handler runs or a record waits for one (but not for the time of its next attempt)."""
         return bool(self.running or self._lanes.ready)
 
+    @property
+    def retrying(self) -> int:
+        """Lanes whose first records wait for their next attempt."""
+        return sum(1 for lane in self._waits.lanes() if lane.state is lanes.State.WAITING)
+
     def due_s(self) -> tuple[float, ...]:
-        """When records that failed get their next attempt, on the process's monotonic clock."""
+        """When waits end, for the next attempt or for a batch's window, on the process's monotonic clock."""
         return self._waits.due_s()
 
     def give_up(self, partition: Partition) -> None:
         """Begin nothing more of `partition` but what closes its gap."""
         partition.accepting = False
         for lane in self._waits.lanes():
-            self._strand(lane)
+            if lane.state is lanes.State.WAITING:
+                self._strand(lane)
         self._waits.skip_refused()
 
     def _strand(self, lane: lanes.Lane) -> None:
@@ -145,12 +156,20 @@ class Handling:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _postpone(self, lane: lanes.Lane, items: Sequence[lanes.Item], attempt: int, at_s: float) -> bool:
-        """Keep `items`, taken from `lane`, until `at_s`; whether `lane` itself waits with them."""
+    def _postpone(self, lane: lanes.Lane, items: Sequence[lanes.Item], attempt: int, at_s: float) -> lanes.Lane:
+        """Keep `items`, taken from `lane`, until `at_s`; returns the lane that waits: `lane`, or one just for them."""
         postponed = self._lanes.postpone(lane, items, attempt)
         self._waits.add(postponed, at_s)
         self._strand(postponed)
-        return postponed is lane
+        return postponed
+
+    def _gather(self, lane: lanes.Lane) -> None:
+        """`lane` has less than a batch: its window begins."""
+        assert self._function.batch is not None
+        self._waits.add(lane, self._process.clock.monotonic() + self._function.batch.window_s)
+
+    def _full(self, lane: lanes.Lane) -> None:
+        self._waits.cancel(lane)
 
     def _release(self, lane: lanes.Lane) -> None:
         self._lanes.release(lane)

@@ -15,8 +15,9 @@ took longer than timeout_s  `RetryAt`; `Park` after the last attempt
 raised anything else        `RetryAt`; `Park` after the last attempt
 ==========================  ================================================================================
 
-A parked record is in the function's dead-letter topic before its offset is committed. Attempts are counted per
-process: a record that is delivered again after a crash begins with attempt 1.
+A batch that may be bisected is tried in halves wherever one record would be tried again or parked. A parked record is
+in the function's dead-letter topic before its offset is committed. Attempts are counted per process: a record that is
+delivered again after a crash begins with attempt 1.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class RetryAt:
 
 
 @dataclass(frozen=True)
+class Bisect:
+    """Try the two halves of a batch apart, no sooner than `at_s`; that spends no attempt."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
 class Park:
     """Move the record to the dead-letter topic, because of `reason`."""
 
@@ -71,7 +79,7 @@ class Abandon:
     """Forget the attempt; whoever owns the partition next gets the record."""
 
 
-Verdict = Ack | RetryAt | Park | Halt | Abandon
+Verdict = Ack | RetryAt | Bisect | Park | Halt | Abandon
 ACK = Ack()
 ABANDON = Abandon()
 
@@ -107,8 +115,20 @@ def rule_of(error: BaseException) -> Rule:
     return next(row.rule for row in RULES if isinstance(error, row.error))
 
 
-def decide(retry: Retry, attempt: int, error: BaseException | None, now_s: float, rng: random.Random) -> Verdict:
-    """The verdict on attempt number `attempt` (1 and up) that ended at `now_s` with `error` (None: it returned)."""
+def decide(
+    retry: Retry,
+    attempt: int,
+    error: BaseException | None,
+    now_s: float,
+    rng: random.Random,
+    *,
+    age_s: float = 0.0,
+    bisect: bool = False,
+) -> Verdict:
+    """The verdict on attempt number `attempt` (1 and up) that ended at `now_s` with `error` (None: it returned).
+
+    The record is `age_s` old now. With `bisect` it is on a batch whose halves may be tried apart, to find out which records are at fault.
+    """
     if error is None:
         return ACK
     rule = rule_of(error)
@@ -117,12 +137,16 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, now_s: float
     if rule is Rule.HALT:
         return Halt(describe(error))
     if rule is Rule.PARK:
-        return Park(describe(error))
+        return Bisect(now_s) if bisect else Park(describe(error))
+    if bisect:
+        return Bisect(now_s + backoff_s(retry, attempt, rng))
     if attempt >= retry.attempts_max:
         return Park(f"attempt {attempt} of {retry.attempts_max} failed: {describe(error)}")
     wait_s = backoff_s(retry, attempt, rng)
     if isinstance(error, errors.TemporaryError) and error.delay_s is not None:
         wait_s = max(wait_s, error.delay_s)
+    if retry.age_max_s is not None and age_s + wait_s > retry.age_max_s:
+        return Park(f"it would be older than age_max_s={retry.age_max_s:g} at the next attempt: {describe(error)}")
     return RetryAt(now_s + wait_s, attempt + 1)
 
 

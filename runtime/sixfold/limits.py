@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,6 +63,14 @@ class Limits:
     bus_backoff_max_s: float = 5.0
     fenced_max: int = 10
     """Settles refused in a row for partitions that the bus says are ours; then the worker starts afresh."""
+
+    def for_batches(self, records: int, size_bytes: int) -> Limits:
+        """Wide enough to hold `records` of `size_bytes` while they gather to batches."""
+        return dataclasses.replace(
+            self,
+            backlog_records_max=max(self.backlog_records_max, records),
+            backlog_bytes_max=max(self.backlog_bytes_max, size_bytes),
+        )
 
     @property
     def stop_s(self) -> float:

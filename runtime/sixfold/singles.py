@@ -17,7 +17,7 @@ class Singles(Attempts):
         # What the loop needs of `self` is looked up once, not for each record.
         function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
         monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
-        circuit, ageing = self._circuit, self._age_max_ms is not None
+        circuit, ageing = self._circuit, function.retry.age_max_s is not None
         now = monotonic()
         until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped
         while items and left and now < until:
@@ -27,7 +27,7 @@ class Singles(Attempts):
                 self._quiet()
                 continue
             if circuit is not None and (held := self._held_until(now)) is not None:
-                if self._postpone(lane, [item], attempt, held):
+                if self._postpone(lane, [item], attempt, held) is lane:
                     return
                 continue
             left -= 1
@@ -77,7 +77,7 @@ class Singles(Attempts):
                 self._done(partition, record, size)
                 if size and self._settler.full:
                     return
-            elif (waiting := self._failed(item, attempt, error, now)) is not None and self._postpone(
-                lane, [item], waiting.attempt, waiting.at_s
+            elif (waiting := self._failed(item, attempt, error, now)) is not None and (
+                self._postpone(lane, [item], waiting.attempt, waiting.at_s) is lane
             ):
                 return

@@ -1,4 +1,4 @@
-"""Lanes whose first record waits for its next attempt. They hold no runner meanwhile."""
+"""Lanes that wait for a time: of the next attempt, or of the end of a batch's window. They hold no runner."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ class Waits:
 
     def add(self, lane: Lane, due_s: float) -> None:
         """Release `lane` at `due_s`."""
-        self._waits[lane] = (due_s, asyncio.create_task(self._wait(lane, due_s), name="wait for a retry"))
+        self._waits[lane] = (due_s, asyncio.create_task(self._wait(lane, due_s), name="wait of a lane"))
 
     async def _wait(self, lane: Lane, due_s: float) -> None:
         await self._clock.sleep(due_s - self._clock.monotonic())
         del self._waits[lane]
         self._release(lane)
+
+    def cancel(self, lane: Lane) -> None:
+        """`lane` waits no more, and is not released."""
+        _, task = self._waits.pop(lane)
+        task.cancel()
 
     def skip_refused(self) -> None:
         """Release at once the lanes whose first record belongs to a partition that accepts no more work."""

@@ -59,6 +59,9 @@ class Worker:
         the bus."""
         self.function = function
         self.counters = counters or Counters(function.name)
+        if function.batch is not None:
+            held = function.concurrency + 1  # one that is handled by each runner, and one that gathers
+            limits = limits.for_batches(function.batch.size * held, function.batch.bytes_max * held)
         self._limits = limits
         self._log = structlog.get_logger().bind(function=function.name)
         bus = process.require_bus()
@@ -118,7 +121,7 @@ class Worker:
 
     def count(self) -> None:
         """Bring the gauges among the counters up to date."""
-        self.counters.running, self.counters.retrying = self._handling.running, len(self._handling.due_s())
+        self.counters.running, self.counters.retrying = self._handling.running, self._handling.retrying
 
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
         """These are this worker's from now on (port.Listener)."""

@@ -1,0 +1,172 @@
+"""Handlers that take a batch of events: which records of it are done, tried again, tried in halves, or parked.
+
+Records that cannot be decoded, or are too old, are parked before the call, each for itself; those that a filter keeps
+away are done. A batch that failed as a whole is tried again with the same records. Where only some failed, the others
+are done and just those are tried again that failed or must stay in order behind one that did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sixfold import calling, invocation, lanes
+from sixfold.attempts import Attempts
+from sixfold.batch_context import BatchContext
+from sixfold.bus import port
+from sixfold.partition import Partition
+from sixfold_events import Event
+
+
+class Batches(Attempts):
+    """Attempts at many records each."""
+
+    async def slice(self, runner: calling.Runner, lane: lanes.Lane) -> None:
+        """One batch of `lane`."""
+        batch = self._function.batch
+        assert batch is not None
+        count, attempt = lane.chunks.popleft() if lane.chunks else (batch.size, 1)
+        items = [item for item in self._lanes.take(lane, count) if self._begins(item, attempt)]
+        now = self._process.clock.monotonic()
+        if items and (held := self._held_until(now)) is not None:
+            self._again(lane, items, [(len(items), attempt)], held)
+            return
+        taken, events = self._decoded(items, attempt, now)
+        if not taken:
+            return
+        ctx = BatchContext(self._function, taken, self._process, attempt)
+        error = await self._call(runner, events, ctx, now)
+        now, began = self._process.clock.monotonic(), now
+        self._counters.observe(now - began)
+        self._told(error or next(iter(ctx.failures.values()), None), now)
+        if error is None:
+            self._partly(lane, ctx, now)
+        else:
+            self._wholly(lane, ctx, error, now)
+
+    def _begins(self, item: lanes.Item, attempt: int) -> bool:
+        """Whether a record is still this worker's to handle."""
+        record, partition = item
+        if (not partition.accepting or self._stopped()) and not partition.closes_gap(record, attempt):
+            self._quiet()
+            return False
+        partition.highest = max(partition.highest, record.offset)
+        return True
+
+    def _decoded(self, items: Sequence[lanes.Item], attempt: int, now_s: float) -> tuple[list[lanes.Item], list[Event]]:
+        """The records that the handler gets, and their events."""
+        taken: list[lanes.Item] = []
+        events: list[Event] = []
+        for item in items:
+            record, partition = item
+            try:
+                self._fresh(record)
+                event = self._intake.event(record)
+            except Exception as error:
+                self._failed(item, attempt, error, now_s)
+                continue
+            if event is None:
+                self._counters.skipped += 1
+                self._done(partition, record, 0)
+                continue
+            taken.append(item)
+            events.append(event)
+        return taken, events
+
+    async def _call(
+        self, runner: calling.Runner, events: list[Event], ctx: BatchContext, now_s: float
+    ) -> BaseException | None:
+        """Call the handler; what it raised."""
+        partitions: list[Partition] = list(dict.fromkeys(partition for _, partition in ctx.items))
+        for partition in partitions:
+            partition.running += 1
+        runner.partitions, runner.started_s = partitions, now_s
+        error: BaseException | None = None
+        try:
+            await (self._caller.inline or self._caller.bound(runner))(events, ctx)
+        except asyncio.CancelledError as cancelled:
+            if runner.cancelled:
+                raise
+            error = cancelled
+        except Exception as raised:
+            error = raised
+        runner.started_s = None
+        if runner.interrupt is not None:
+            error = await self._interrupted(runner, error, ctx[0])
+        runner.partitions = ()
+        for partition in partitions:
+            partition.running -= 1
+            if not partition.accepting:
+                self._quiet()
+        return error
+
+    def _partly(self, lane: lanes.Lane, ctx: BatchContext, now_s: float) -> None:
+        """The handler returned: what it called failed, and what made too much, is failed; the rest is done."""
+        blocked: set[object] = set()
+        again: list[lanes.Item] = []
+        due_s = now_s
+        for index, item in enumerate(ctx.items):
+            record, partition = item
+            scope = self._scope(index, record, partition)
+            if scope in blocked:
+                again.append(item)
+                continue
+            error = ctx.failures.get(index)
+            outputs, rows = ctx.made(index)
+            size = 0
+            if error is None and (outputs or rows):
+                try:
+                    size = self._outputs.measure(self._function, outputs, rows)
+                except Exception as raised:
+                    error = raised
+            if error is None:
+                if size:
+                    partition.made(outputs, rows, size)
+                    self._counters.emitted += len(outputs)
+                self._done(partition, record, size)
+            elif (waiting := self._failed(item, ctx.attempt, error, now_s)) is not None:
+                blocked.add(scope)
+                again.append(item)
+                due_s = max(due_s, waiting.at_s)
+        if again:
+            self._again(lane, again, [(len(again), ctx.attempt + 1)], due_s)
+
+    def _scope(self, index: int, record: port.Record, partition: Partition) -> object:
+        """What must stay in order with a record."""
+        if self._function.ordering == "partition":
+            return partition
+        if self._function.ordering == "key" and record.key is not None:
+            return partition, record.key
+        return index
+
+    def _wholly(self, lane: lanes.Lane, ctx: BatchContext, error: BaseException, now_s: float) -> None:
+        """The handler raised: the batch, or its halves, are tried again; in the end all of it is parked."""
+        assert self._function.batch is not None
+        items, attempt = list(ctx.items), ctx.attempt
+        bisect = self._function.batch.bisect and len(items) > 1
+        verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng, bisect=bisect)
+        if isinstance(verdict, invocation.Bisect):
+            self._counters.failures += 1
+            self._log.warning(
+                "a batch failed; its halves are tried apart",
+                action="bisect",
+                records=len(items),
+                attempt=attempt,
+                why=invocation.describe(error),
+            )
+            half = len(items) // 2
+            self._again(lane, items, [(half, attempt), (len(items) - half, attempt)], verdict.at_s)
+            return
+        if isinstance(verdict, invocation.Park):
+            self._counters.failures += 1
+            for item in items:
+                self._park(item, attempt, error, verdict.reason)
+            return
+        if (waiting := self._carry_out(verdict, items[0], attempt, error, now_s)) is not None:
+            self._again(lane, items, [(len(items), waiting.attempt)], waiting.at_s)
+
+    def _again(
+        self, lane: lanes.Lane, items: Sequence[lanes.Item], chunks: Sequence[tuple[int, int]], at_s: float
+    ) -> None:
+        waiting = self._postpone(lane, items, chunks[0][1], at_s)
+        waiting.chunks.extendleft(reversed(chunks))
