@@ -30,11 +30,18 @@ def pack(root: Path, base: str, patterns: Sequence[str], target: Path, *, bytes_
     top = (root / base).resolve()
     if not top.is_relative_to(root.resolve()) or not top.is_dir():
         raise ArtifactError(f"artifact: there is no folder {base!r} in the working copy after the build")
-    found = [path for path in _files(top, "") if any(_matcher(pattern).fullmatch(path) for pattern in patterns)]
+    found: list[str] = []
+    left = bytes_max
+    for path, size in _files(top, ""):
+        if not any(_matcher(pattern).fullmatch(path) for pattern in patterns):
+            continue
+        found.append(path)
+        left -= size
+        # Before a byte is written: a sparse file of a terabyte costs nobody anything until it is packed.
+        if len(found) > files_max or left < 0:
+            raise _too_large(bytes_max, files_max)
     if not found:
         raise ArtifactError(f"artifact: nothing in {base!r} matches {', '.join(patterns)}; did the build write there?")
-    if len(found) > files_max:
-        raise ArtifactError(f"artifact: {len(found)} files; expected at most {files_max}")
     left = bytes_max
     with (
         target.open("wb") as file,
@@ -42,24 +49,34 @@ def pack(root: Path, base: str, patterns: Sequence[str], target: Path, *, bytes_
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
         for path in found:
-            left -= _add(archive, top, path)
-            if left < 0:
-                raise ArtifactError(f"artifact: more than {bytes_max} bytes")
+            size = _add(archive, top, path, left)
+            if size > left:
+                raise _too_large(bytes_max, files_max)  # it grew meanwhile
+            left -= size
     return len(found)
 
 
-def _files(top: Path, below: str) -> Iterator[str]:
-    """Files and links below `top`, in order of their names; nothing of git's own."""
+def _too_large(bytes_max: int, files_max: int) -> ArtifactError:
+    return ArtifactError(
+        f"artifact: more than {bytes_max} bytes or {files_max} files; choose less of the working copy with `files`"
+    )
+
+
+def _files(top: Path, below: str) -> Iterator[tuple[str, int]]:
+    """Files and links below `top` with their sizes, in order of their names; nothing of git's own."""
     for entry in sorted(os.scandir(top / below), key=lambda entry: entry.name):
         path = f"{below}/{entry.name}" if below else entry.name
         if entry.is_dir(follow_symlinks=False):
             if entry.name != ".git":
                 yield from _files(top, path)
-        elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-            yield path
+        elif entry.is_symlink():
+            yield path, 0
+        elif entry.is_file(follow_symlinks=False):
+            yield path, entry.stat(follow_symlinks=False).st_size
 
 
-def _add(archive: tarfile.TarFile, top: Path, path: str) -> int:
+def _add(archive: tarfile.TarFile, top: Path, path: str, left: int) -> int:
+    """Add a file or link; its size, which is not written where it is more than `left`."""
     member = tarfile.TarInfo(path)
     source = top / path
     if source.is_symlink():
@@ -74,7 +91,8 @@ def _add(archive: tarfile.TarFile, top: Path, path: str) -> int:
         status = os.fstat(file.fileno())
         member.size = status.st_size
         member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-        archive.addfile(member, file)
+        if member.size <= left:
+            archive.addfile(member, file)
     return member.size
 
 

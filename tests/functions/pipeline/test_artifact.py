@@ -74,6 +74,21 @@ def test_what_leads_out_is_refused(tmp_path: Path) -> None:
         pack(root, tmp_path / "out", ".", "*.js")
     with pytest.raises(artifact.ArtifactError, match="more than 1 bytes"):
         pack(root, tmp_path / "out", ".", "d/b", bytes_max=1)
+    make(root, *(f"many/{number}" for number in range(11)))
+    with pytest.raises(artifact.ArtifactError, match="or 10 files"):
+        pack(root, tmp_path / "out2", "many")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_packed(tmp_path: Path) -> None:
+    """A sparse file of a terabyte is told by its size, not read: nothing is written."""
+    root = tmp_path / "root"
+    make(root, "a")
+    with (root / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(artifact.ArtifactError, match="more than 10000 bytes"):
+        pack(root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert pack(root, tmp_path / "out", ".", "a") == ["a"], "it is left out, so it does not count"
 
 
 def test_a_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
