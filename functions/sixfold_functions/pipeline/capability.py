@@ -10,5 +10,6 @@ capability = Capability(
     functions=("sixfold_functions.pipeline.handler",),
     events=("sixfold_events.pipeline",),
     topics="sixfold_functions.pipeline.topics:TOPICS",
+    routes="sixfold_functions.pipeline.routes:routes",
     commands="sixfold_functions.pipeline.commands:app",
 )

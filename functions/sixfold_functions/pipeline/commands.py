@@ -1,17 +1,17 @@
-"""`sixfold pipeline …`: executions, how they go, their logs, and another try."""
+"""`sixfold pipeline …`: executions, how they go, their logs, an end, and another try."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.live import Live
 
-from sixfold import errors, publisher
+from sixfold import clock, errors, publisher
 from sixfold.cli import common
-from sixfold_events.pipeline import PipelineRetryRequested
+from sixfold_events.pipeline import ActionFailed, PipelineRetryRequested
 from sixfold_functions.pipeline import builder, show
 from sixfold_functions.pipeline.history import History
 from sixfold_functions.pipeline.view import ExecutionView
@@ -30,7 +30,10 @@ def list_(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100_000)] = 50,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List executions, newest first."""
+    """List executions, newest first.
+
+    Example:  sixfold pipeline list web
+    """
 
     async def read() -> list[ExecutionView]:
         async with common.process(ctx) as process, History(process) as history:
@@ -49,7 +52,10 @@ def show_(
     commit: Commit = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Show an execution with its stages and actions."""
+    """Show an execution with its stages and actions.
+
+    Example:  sixfold pipeline show web --follow
+    """
 
     async def read() -> ExecutionView:
         async with common.process(ctx) as process, History(process) as history:
@@ -84,15 +90,20 @@ def logs(
     execution: Which,
     action: Annotated[str | None, typer.Option(help="Only of this action.")] = None,
     follow: Follow = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each line as an object with its action.")] = False,
 ) -> None:
-    """Print what the build commands of an execution printed."""
+    """Print what the build commands of an execution printed.
+
+    Example:  sixfold pipeline logs web --follow
+    """
 
     async def read() -> ExecutionView:
         async with common.process(ctx) as process, History(process) as history:
             printed: dict[Path, int] = {}
             while True:
                 found = _found(history, execution, None)
-                _print(process.data_dir, found, action, printed)
+                whole = found.ended or not follow
+                _print(process.data_dir, found, action, printed, as_json=as_json, whole=whole)
                 if found.ended or not follow:
                     return found
                 await history.changes(wait_s=0.2)
@@ -102,8 +113,16 @@ def logs(
         raise typer.Exit(1)
 
 
-def _print(data_dir: Path, found: ExecutionView, wanted: str | None, printed: dict[Path, int]) -> None:
-    """What the logs of the execution's actions have beyond what is printed."""
+def _print(
+    data_dir: Path,
+    found: ExecutionView,
+    wanted: str | None,
+    printed: dict[Path, int],
+    *,
+    as_json: bool,
+    whole: bool,
+) -> None:
+    """What the logs of the execution's actions have beyond what is printed; as JSON whole lines unless `whole`."""
     for stage in found.stages:
         for action in stage.actions:
             if not action.action_execution or wanted not in (None, action.name):
@@ -113,15 +132,32 @@ def _print(data_dir: Path, found: ExecutionView, wanted: str | None, printed: di
                 continue
             with path.open("rb") as file:
                 file.seek(printed.get(path, 0))
+                if as_json:
+                    printed[path] = _print_lines(file, {"stage": stage.name, "action": action.name}, whole=whole)
+                    continue
                 while chunk := file.read(CHUNK_BYTES):
                     sys.stdout.buffer.write(chunk)
                 printed[path] = file.tell()
     sys.stdout.buffer.flush()
 
 
+def _print_lines(file: BinaryIO, where: dict[str, str], *, whole: bool) -> int:
+    """Each line as an object; a last one that has no end yet waits unless `whole`. Where the next call goes on."""
+    at = file.tell()
+    while line := file.readline(CHUNK_BYTES):
+        if not line.endswith(b"\n") and len(line) < CHUNK_BYTES and not whole:
+            break
+        common.line({**where, "text": line.removesuffix(b"\n").decode(errors="replace")})
+        at += len(line)
+    return at
+
+
 @app.command()
 def retry(ctx: typer.Context, execution: Which, as_json: common.JsonOption = False) -> None:
-    """Let a failed execution go on at the action that failed."""
+    """Let a failed execution go on at the action that failed.
+
+    Example:  sixfold pipeline retry web
+    """
 
     async def ask() -> ExecutionView:
         async with common.process(ctx) as process, History(process) as history:
@@ -145,6 +181,38 @@ def retry(ctx: typer.Context, execution: Which, as_json: common.JsonOption = Fal
         {"execution": found.execution, "requested": True},
         as_json=as_json,
         render=lambda: f"Asked for. See how it goes: sixfold pipeline show {found.execution} --follow",
+    )
+
+
+@app.command()
+def stop(ctx: typer.Context, execution: Which, as_json: common.JsonOption = False) -> None:
+    """Fail an execution that runs, at its present action. What that began goes on to its own end, and is not heeded.
+
+    Example:  sixfold pipeline stop web
+    """
+
+    async def ask() -> ExecutionView:
+        async with common.process(ctx) as process, History(process) as history:
+            found = _found(history, execution, None)
+            action = found.running_action()
+            if found.status != "InProgress" or action is None:
+                raise errors.UsageError(f"{found.execution} is {found.status}; only one that is InProgress is stopped")
+            failed = ActionFailed(
+                pipeline=found.pipeline,
+                execution=found.execution,
+                action_execution=action.action_execution,
+                reason=f"{action.name} was stopped by operator:cli",
+                log_tail="",
+                at_ms=clock.now_ms(process.clock),
+            )
+            await publisher.Publisher(process.require_bus(), source="/cli").publish(failed)
+            return found
+
+    found = common.run(ask())
+    common.show(
+        {"execution": found.execution, "requested": True},
+        as_json=as_json,
+        render=lambda: f"Asked for. See how it ends: sixfold pipeline show {found.execution} --follow",
     )
 
 

@@ -15,8 +15,10 @@ from sixfold_functions.pipeline import builder, core, definition, trigger
 from sixfold_functions.pipeline.model import Execution, Lane, State, pipeline_of
 
 BUILD_RETRY = Retry(attempts_max=5, backoff_s=1.0)
-BUILD_TIMEOUT_S = definition.TIMEOUT_S_MAX + 3600.0
-"""The longest build, and an hour for its working copy and artifact: the build's own `timeout_s` comes first."""
+AROUND_BUILD_S = 3600.0
+"""For a build's working copy and artifact, beside the `timeout_s` of its commands."""
+BUILD_TIMEOUT_S = definition.TIMEOUT_S_MAX + 2 * AROUND_BUILD_S
+"""Never reached: the build is ended before, with its reason instead of a dead letter."""
 
 
 @function(name="pipeline.source", on=GitPushed, emits=[events.PipelineTriggered])
@@ -80,14 +82,19 @@ async def build(request: events.BuildRequested, ctx: Context) -> None:
         )
         await ctx.process.require_bus().publish([record])
 
-    builds = await ctx.resource(builder.open_builder)
+    limit = asyncio.timeout(request.timeout_s + AROUND_BUILD_S)
     try:
-        result = await builds.build(request, progress)
+        builds = await ctx.resource(builder.open_builder)
+        async with limit:
+            result = await builds.build(request, progress)
     except Exception as error:
-        if ctx.attempt < BUILD_RETRY.attempts_max:
+        if ctx.attempt < BUILD_RETRY.attempts_max and not limit.expired():
             raise
         # The last attempt: the execution must end, whatever is wrong with this machine.
-        result = builder.BuildResult(succeeded=False, reason=f"the builder failed: {error}")
+        said = str(error) or type(error).__name__
+        if limit.expired():
+            said = f"it did not end within {AROUND_BUILD_S:.0f} s beyond the build's timeout_s"
+        result = builder.BuildResult(succeeded=False, reason=f"the builder failed: {said}")
     now_ms = clock.now_ms(ctx.clock)
     if result.succeeded:
         ctx.emit(events.ActionSucceeded(**ids, artifact=result.artifact, summary=result.summary, at_ms=now_ms))

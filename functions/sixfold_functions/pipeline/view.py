@@ -61,7 +61,15 @@ class ExecutionView(msgspec.Struct, kw_only=True):
 
     def failed_action(self) -> ActionView | None:
         """The action at which it failed, None where its definition is at fault."""
-        return next((action for stage in self.stages for action in stage.actions if action.status == "Failed"), None)
+        return self._first(Status.FAILED)
+
+    def running_action(self) -> ActionView | None:
+        """The action that it waits for, None where none runs."""
+        return self._first(Status.RUNNING)
+
+    def _first(self, status: Status) -> ActionView | None:
+        actions = (action for stage in self.stages for action in stage.actions)
+        return next((action for action in actions if action.status == status.value), None)
 
 
 class View:

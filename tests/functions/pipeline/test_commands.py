@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.functions.git.client import Git
 from tests.functions.pipeline import world as worlds
-from tests.functions.pipeline.world import yaml
+from tests.functions.pipeline.world import World, yaml
 from typer.testing import CliRunner, Result
 
 from sixfold import running
 from sixfold.bus import opening
 from sixfold.cli.main import app
+from sixfold.clock import SystemClock
 from sixfold.process import Process
 from sixfold.testing import Harness
 from sixfold_events import pipeline as events
 from sixfold_events.registry import Registry
+from sixfold_functions.pipeline.history import History
 from sixfold_functions.pipeline.topics import TOPICS
 
 T = TypeVar("T")
@@ -69,6 +72,9 @@ def test_executions_are_listed_shown_and_retried(data_dir: Path) -> None:
     assert (followed.exit_code, json.loads(followed.stdout)) == (1, newest)
     logs = sixfold(data_dir, "pipeline", "logs", "web").stdout.splitlines()
     assert logs[-2:] == ["the reason", "== command 1 of 1 (echo the reason; exit 7) ended with exit code 7"]
+    lines = [json.loads(line) for line in sixfold(data_dir, "pipeline", "logs", "web", "--json").stdout.splitlines()]
+    assert [each["text"] for each in lines] == logs
+    assert {(each["stage"], each["action"]) for each in lines} == {("build", "build")}
     retried = sixfold(data_dir, "pipeline", "retry", newest["execution"], "--json")
     assert (retried.exit_code, json.loads(retried.stdout)["execution"]) == (0, newest["execution"])
 
@@ -88,6 +94,38 @@ def test_executions_are_listed_shown_and_retried(data_dir: Path) -> None:
             return failures
 
     assert run(go_on()) == 3
+
+
+def test_an_execution_that_runs_is_stopped_and_the_next_one_begins(data_dir: Path) -> None:
+    """stop fails it at its present action, whoever carries that out; one that has ended cannot be stopped."""
+    build = ("mkdir dist", "echo 1 > dist/version")
+
+    async def happen(*pushes: str) -> list[tuple[str, str]]:
+        harness = Harness(
+            *worlds.FUNCTIONS,
+            data_dir=data_dir,
+            clock=SystemClock(),
+            events=worlds.EVENTS,
+            topics=[*TOPICS, worlds.GIT_TOPIC],
+        )
+        async with harness:
+            home = data_dir.parent / "home"
+            world = World(data_dir, Git(home, data_dir), home / "work", harness.bus)
+            for note in pushes:
+                await world.push(yaml(*build), note=note)
+            await harness.until_idle()
+            async with History(harness.process) as history:
+                return [(each.status, each.reason) for each in history.view.executions.values()][2:]
+
+    assert [status for status, _ in run(happen("1"))] == ["InProgress"]
+    running = json.loads(sixfold(data_dir, "pipeline", "list", "--json").stdout)[0]["execution"]
+    assert [status for status, _ in run(happen("2"))] == ["InProgress", "Waiting"]
+    stopped = sixfold(data_dir, "pipeline", "stop", running, "--json")
+    assert (stopped.exit_code, json.loads(stopped.stdout)["execution"]) == (0, running)
+    (first, reason), (second, _) = run(happen())
+    assert (first, reason, second) == ("Failed", "deploy was stopped by operator:cli", "InProgress")
+    refused = sixfold(data_dir, "pipeline", "stop", running)
+    assert (refused.exit_code, "only one that is InProgress" in " ".join(refused.stderr.split())) == (2, True)
 
 
 def test_what_cannot_be_done_says_what_to_do(data_dir: Path, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from sixfold_events import pipeline as events
 from sixfold_events.deploy import DeploymentFinished, DeploymentRequested
 from sixfold_events.git import GitPushed
 from sixfold_events.registry import Registry
-from sixfold_functions.pipeline import commandline, handler
+from sixfold_functions.pipeline import builder, commandline, handler
 from sixfold_functions.pipeline.history import History
 from sixfold_functions.pipeline.topics import TOPICS
 from sixfold_functions.pipeline.view import ExecutionView
@@ -215,6 +217,34 @@ async def test_an_action_asked_for_again_answers_from_its_result(harness: Harnes
     await harness.until_idle()
     assert mark.read_text() == "x\n"
     assert len({event.artifact for event in await harness.emitted(events.ActionSucceeded)}) == 1
+
+
+async def test_a_builder_that_never_ends_fails_the_execution(
+    harness: Harness, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Around the commands there is a time, too: another process that holds the action's lock for ever is no reason to
+    wait for ever."""
+    monkeypatch.setattr(handler, "AROUND_BUILD_S", 0.5)
+    request = events.BuildRequested(
+        pipeline="web", execution="web-1", stage="build", action="build", action_execution="web-1.0.0.1",
+        repository="web", ref="refs/heads/main", commit="1" * 40, commands=["true"], timeout_s=1, artifact_base="",
+        artifact_files=[],
+    )  # fmt: skip
+    folder = builder.action_folder(harness.data_dir, request.action_execution)
+    with _held(folder / "lock"):
+        await harness.publish(request)
+        await harness.until_idle()
+    (failed,) = await harness.emitted(events.ActionFailed)
+    assert failed.reason.startswith("the builder failed: it did not end within")
+    assert await harness.dead_letters(handler.build) == []
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 async def test_a_builder_killed_in_the_middle_is_made_good_after_the_restart(tmp_path: Path) -> None:
