@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-import typer.main
+from tests.support import commandline
 
 import sixfold_events
 from sixfold import capability, catalogue, metrics
 from sixfold.cli import references
-from sixfold.cli.main import app
 from sixfold_events import Event, avro, compatibility
 
 ROOT = Path(__file__).parents[1]
@@ -26,9 +23,9 @@ CLASSES = sorted(catalogue.installed().registry.classes.values(), key=lambda cls
 
 
 def commands() -> list[str]:
-    """Every `sixfold …` line of the README's shell blocks, continuation lines joined, comments cut."""
+    """Every line of the README's shell blocks that has a `sixfold …` command, continuation lines joined."""
     lines = [line for kind, text in BLOCKS if kind == "bash" for line in text.replace("\\\n", " ").splitlines()]
-    return [line.partition(" #")[0].strip() for line in lines if line.startswith("sixfold ")]
+    return [line for line in lines if commandline.lines_in(line)]
 
 
 def test_the_readme_starts_with_the_two_commands_that_a_newcomer_needs() -> None:
@@ -53,24 +50,9 @@ async def test_the_readmes_python_is_code_that_works(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_in_the_readme_exists_with_its_options(line: str) -> None:
-    """Each verb and each option shown is one that the command line has."""
-    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0].partition(" < ")[0])[1:]
-    command: Any = typer.main.get_command(app)
-    context = command.make_context("sixfold", ["--help"], resilient_parsing=True)
-    while words:
-        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-        word = words.pop(0)
-        if word.startswith("--"):
-            name = word.partition("=")[0]
-            passes_on = command.context_settings.get("ignore_unknown_options", False)
-            assert name in options or passes_on, f"{command.name} has no option {name}"
-            flags = {name for p in command.params for name in p.opts if getattr(p, "is_flag", False)}
-            if words and name not in flags and "=" not in word:
-                words.pop(0)
-        elif hasattr(command, "get_command"):
-            found = command.get_command(context, word)
-            assert found is not None, f"{command.name} has no command {word}"
-            command = found
+    """Each line shown is one that the command line takes, every part of a pipe."""
+    for each in commandline.lines_in(line):
+        commandline.check_line(each)
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__event__.type))

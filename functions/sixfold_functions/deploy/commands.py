@@ -30,7 +30,10 @@ def list_(
     group: Annotated[str, typer.Option(help="Only those of this group.")] = "",
     as_json: common.JsonOption = False,
 ) -> None:
-    """List deployments, the newest first."""
+    """List deployments, the newest first.
+
+    Example:  sixfold deploy list --group production
+    """
 
     async def collect() -> list[events.DeploymentChanged]:
         async with common.process(ctx) as process:
@@ -54,7 +57,10 @@ def list_(
 
 @app.command()
 def show(ctx: typer.Context, deployment: str, as_json: common.JsonOption = False) -> None:
-    """Show a deployment, its instances and every lifecycle event that they reported."""
+    """Show a deployment, its instances and every lifecycle event that they reported.
+
+    Example:  sixfold deploy show d-0123456789abcdef --json
+    """
 
     async def collect() -> dict[str, object]:
         async with common.process(ctx) as process:
@@ -90,7 +96,10 @@ def _drawn(data: dict[str, object]) -> Table:
 
 @app.command()
 def instances(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """List the instances and their groups."""
+    """List the instances and their groups.
+
+    Example:  sixfold deploy instances
+    """
 
     async def collect() -> list[events.InstanceChanged]:
         async with common.process(ctx) as process:
@@ -112,8 +121,12 @@ def forget(
     ctx: typer.Context,
     instance: str,
     group: Annotated[str, typer.Option(help="The group that it leaves; the one that it is known in.")] = "",
+    as_json: common.JsonOption = False,
 ) -> None:
-    """Take a dead instance out of its group; it comes back when its agent asks for commands again."""
+    """Take a dead instance out of its group; it comes back when its agent asks for commands again.
+
+    Example:  sixfold deploy forget i-1
+    """
 
     async def publish() -> str:
         async with common.process(ctx) as process:
@@ -127,7 +140,11 @@ def forget(
             return leaves
 
     left = common.run(publish())
-    common.console.print(f"Instance [bold]{instance}[/bold] is taken out of group [bold]{left}[/bold]")
+    common.show(
+        {"instance": instance, "group": left, "forgotten": True},
+        as_json=as_json,
+        render=lambda: f"Instance [bold]{instance}[/bold] is taken out of group [bold]{left}[/bold]",
+    )
 
 
 @app.command()
@@ -142,7 +159,10 @@ def create(
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.", min=1)] = 3600.0,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Pack a folder and deploy it to every instance of a group."""
+    """Pack a folder and deploy it to every instance of a group.
+
+    Example:  sixfold deploy create --group production --application web --directory examples/05-web-service --wait
+    """
 
     async def ask() -> events.DeploymentRequested | events.DeploymentChanged:
         async with common.process(ctx) as process:

@@ -38,7 +38,10 @@ def create(
     ] = False,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Make an empty repository."""
+    """Make an empty repository.
+
+    Example:  sixfold git create web
+    """
     path = common.run(_repositories(ctx).create(name, branch=branch, fast_forward_only=fast_forward_only))
     url = _clone_url(ctx, name)
     advice = f"git remote add sixfold {url}" if url else "start the gateway with `sixfold up` to push to it"
@@ -51,7 +54,10 @@ def create(
 
 @app.command("list")
 def list_(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """List the repositories with their branches."""
+    """List the repositories with their branches.
+
+    Example:  sixfold git list
+    """
     repositories = _repositories(ctx)
     rows: list[dict[str, Any]] = [
         {"name": name, "clone_url": _clone_url(ctx, name), "refs": repositories.refs(name)}
@@ -79,7 +85,10 @@ def log(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000)] = 20,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List the newest commits of a branch."""
+    """List the newest commits of a branch.
+
+    Example:  sixfold git log web main -n 5
+    """
     try:
         commits = _repositories(ctx).log(name, revision, entries_max=limit)
     except errors.SixfoldError as error:
@@ -96,8 +105,11 @@ def log(
 
 
 @app.command("clone-url")
-def clone_url(ctx: typer.Context, name: str) -> None:
-    """Print where a repository is cloned from and pushed to."""
+def clone_url(ctx: typer.Context, name: str, as_json: common.JsonOption = False) -> None:
+    """Print where a repository is cloned from and pushed to.
+
+    Example:  sixfold git clone-url web
+    """
     try:
         _repositories(ctx).path(name)
     except errors.SixfoldError as error:
@@ -105,12 +117,18 @@ def clone_url(ctx: typer.Context, name: str) -> None:
     url = _clone_url(ctx, name)
     if url is None:
         common.fail(errors.UsageError("no gateway was started on this data folder; start it with `sixfold up`"))
-    sys.stdout.write(url + "\n")
+    if as_json:
+        common.line({"name": name, "clone_url": url})
+    else:
+        sys.stdout.write(url + "\n")
 
 
 @app.command("credential")
 def credential_(ctx: typer.Context, operation: Annotated[str, typer.Argument(help="get, store or erase.")]) -> None:
-    """Answer git as its credential helper; `sixfold git setup` tells git about it."""
+    """Answer git as its credential helper; `sixfold git setup` tells git about it.
+
+    Example:  sixfold git credential get
+    """
     try:
         sys.stdout.write(credential.respond(common.settings(ctx).data_dir, operation, sys.stdin))
     except errors.SixfoldError as error:
@@ -124,8 +142,12 @@ def setup(
     name: Annotated[
         str | None, typer.Option("--remote", help="Also add a remote `sixfold` to this repository.")
     ] = None,
+    as_json: common.JsonOption = False,
 ) -> None:
-    """Tell git to ask this command for the gateway's credential."""
+    """Tell git to ask this command for the gateway's credential.
+
+    Example:  sixfold git setup . --remote web
+    """
     data_dir = common.settings(ctx).data_dir
     url = credential.gateway_url(data_dir)
     if url is None:
@@ -136,10 +158,21 @@ def setup(
     if name is not None:
         changes.append(["remote.sixfold.url", f"{url}/git/{name}"])
         changes.append(["--replace-all", "remote.sixfold.fetch", "+refs/heads/*:refs/remotes/sixfold/*"])
+    if folder is not None:
+        _configure(folder, changes)
+    remote = f"{url}/git/{name}" if name is not None else None
+    if as_json:
+        words = [["git", "config", *change] for change in changes]
+        common.line({"folder": str(folder) if folder else None, "remote": remote, "commands": words})
+    elif folder is None:
+        sys.stdout.writelines(f"git config {shlex.join(change)}\n" for change in changes)
+    else:
+        push = f"; push there with: git push sixfold HEAD:main (it is {remote})" if remote else ""
+        sys.stdout.write(f"git in {folder} asks Sixfold for the credential of {url}{push}\n")
+
+
+def _configure(folder: Path, changes: list[list[str]]) -> None:
     for change in changes:
-        if folder is None:
-            sys.stdout.write(f"git config {shlex.join(change)}\n")
-            continue
         done = subprocess.run(
             ["git", "-C", str(folder), "config", *change], capture_output=True, text=True, check=False
         )

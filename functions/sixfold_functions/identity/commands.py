@@ -50,7 +50,10 @@ def add(
     audience: Annotated[list[str], typer.Option(help="An `aud` that its tokens may have; may be given several times.")],
     as_json: common.JsonOption = False,
 ) -> None:
-    """Believe an issuer's tokens from now on."""
+    """Believe an issuer's tokens from now on.
+
+    Example:  sixfold identity issuer add https://login.example.com --jwks jwks.json --audience sixfold
+    """
 
     async def run() -> None:
         async with _process(ctx) as process:
@@ -67,7 +70,10 @@ def create_local(
     audience: Annotated[str, typer.Option(help="The `aud` of its tokens.")] = "sixfold",
     as_json: common.JsonOption = False,
 ) -> None:
-    """Make a development issuer: a key in the data folder that signs tokens (see `sixfold identity token`)."""
+    """Make a development issuer: a key in the data folder that signs tokens (see `sixfold identity token`).
+
+    Example:  sixfold identity issuer create-local
+    """
 
     async def run() -> str:
         async with _process(ctx) as process:
@@ -87,7 +93,10 @@ def create_local(
 
 @issuer.command("list")
 def list_issuers(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """List the issuers whose tokens are believed."""
+    """List the issuers whose tokens are believed.
+
+    Example:  sixfold identity issuer list
+    """
 
     async def run() -> list[dict[str, Any]]:
         directory = await _directory(ctx)
@@ -121,7 +130,10 @@ def create(
     session_s_max: Annotated[int, typer.Option(help="Longest session in seconds.")] = core.SESSION_S_MAX,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Make a role, or replace one."""
+    """Make a role, or replace one.
+
+    Example:  sixfold identity role create reader --trust trust.json --policy policy.json
+    """
 
     async def run() -> str:
         async with _process(ctx) as process:
@@ -139,7 +151,10 @@ def create(
 
 @role.command("list")
 def list_roles(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """List the roles with the issuers that they trust."""
+    """List the roles with the issuers that they trust.
+
+    Example:  sixfold identity role list
+    """
 
     async def run() -> list[dict[str, Any]]:
         directory = await _directory(ctx)
@@ -185,8 +200,12 @@ def token(
     audience: Annotated[str, typer.Option(help="Its `aud`.")] = "sixfold",
     lifetime_s: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds that it is good for.")] = 900,
     out: Annotated[Path | None, typer.Option(help="File to write it to (0600) instead of printing it.")] = None,
+    as_json: common.JsonOption = False,
 ) -> None:
-    """Sign a web identity token with a development issuer's key. Whoever has the token can use it."""
+    """Sign a web identity token with a development issuer's key. Whoever has the token can use it.
+
+    Example:  sixfold identity token --sub alice@example.com --claim team=risk --out token.jwt
+    """
 
     async def run() -> str:
         from sixfold import clock
@@ -205,10 +224,13 @@ def token(
         write_private(path, text.encode() + b"\n")
 
     text = common.run(run())
-    if out is None:
-        sys.stdout.write(text + "\n")
-    else:
+    if out is not None:
         common.run(write(text, out))
+    told = {"subject": subject, "issuer": issuer_name, "audience": audience, "lifetime_s": lifetime_s}
+    if as_json:
+        common.line({**told, "token": text} if out is None else {**told, "file": str(out)})
+    elif out is None:
+        sys.stdout.write(text + "\n")
 
 
 def _claim(text: str) -> tuple[str, Any]:
@@ -217,5 +239,5 @@ def _claim(text: str) -> tuple[str, Any]:
         raise errors.UsageError(f"--claim {text!r}: expected NAME=VALUE, such as team=risk")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value

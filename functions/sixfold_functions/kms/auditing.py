@@ -33,7 +33,10 @@ def tail(
         bool, typer.Option("--json", help="Print links as lines of JSON, as `verify --file` reads.")
     ] = False,
 ) -> None:
-    """Show the newest calls: who, what, which key, how it ended."""
+    """Show the newest calls: who, what, which key, how it ended.
+
+    Example:  sixfold audit tail -n 50 --follow
+    """
 
     async def run() -> None:
         links: list[KmsAudited] = []
@@ -70,7 +73,10 @@ def verify(
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Check every link of every chain. Exit code 1 where anything was changed, dropped, swapped or cut off."""
+    """Check every link of every chain. Exit code 1 where anything was changed, dropped, swapped or cut off.
+
+    Example:  sixfold audit verify
+    """
 
     async def run() -> audit.Report:
         expected = dict(_head(text) for text in head or ())

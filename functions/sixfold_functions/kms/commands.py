@@ -42,7 +42,10 @@ def init(
     key_file: Annotated[bool, typer.Option("--key-file", help="No passphrase: the file itself is the key.")] = False,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Make the root key, sealed by a passphrase. Without this, the first start makes an unsealed one."""
+    """Make the root key, sealed by a passphrase. Without this, the first start makes an unsealed one.
+
+    Example:  sixfold kms init --passphrase-file passphrase.txt
+    """
 
     async def run() -> Path:
         data_dir = common.settings(ctx).data_dir
@@ -63,7 +66,10 @@ def init(
 
 @app.command()
 def status(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """Say how the root key is kept, and how many keys there are. Exit code 1 where the root key is not usable."""
+    """Say how the root key is kept, and how many keys there are. Exit code 1 where the root key is not usable.
+
+    Example:  sixfold kms status
+    """
     found = root.status(common.settings(ctx).data_dir)
     ring = common.run(_ring(ctx))
     data = {"root": found, "keys": len(ring.keys), "aliases": len(ring.aliases)}
@@ -88,7 +94,10 @@ def create_key(
     description: Annotated[str, typer.Option()] = "",
     as_json: common.JsonOption = False,
 ) -> None:
-    """Make a key."""
+    """Make a key.
+
+    Example:  sixfold kms create-key --alias alias/payments
+    """
 
     async def run() -> str:
         async with _kms(ctx, None, None) as kms:
@@ -101,7 +110,10 @@ def create_key(
 
 @app.command()
 def keys(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """List keys with their aliases."""
+    """List keys with their aliases.
+
+    Example:  sixfold kms keys
+    """
     ring = common.run(_ring(ctx))
     rows: list[dict[str, Any]] = [
         {
@@ -136,7 +148,10 @@ def data_key(
     show: ShowOption = False,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Get a data key. The ciphertext blob is printed; the plaintext goes where --out or --show says, else nowhere."""
+    """Get a data key. The ciphertext blob is printed; the plaintext goes where --out or --show says, else nowhere.
+
+    Example:  sixfold kms data-key --key alias/payments --context topic=payments --show
+    """
 
     async def run() -> client.DataKey:
         async with _kms(ctx, role, token_file) as kms:
@@ -167,7 +182,10 @@ def decrypt(
     show: ShowOption = False,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Open a ciphertext blob. The plaintext goes where --out or --show says, else the call only says that it can."""
+    """Open a ciphertext blob. The plaintext goes where --out or --show says, else the call only says that it can.
+
+    Example:  sixfold kms decrypt blob.bin --context topic=payments --show
+    """
 
     async def run() -> bytes:
         sealed, pairs = _blob(blob), _context(context)

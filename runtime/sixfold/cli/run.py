@@ -33,7 +33,7 @@ def run(
 ) -> None:
     """Run functions, or one service, as one process until Ctrl-C or SIGTERM; what is under way is finished first.
 
-    Example:  sixfold run examples/01-minimal/app.py      sixfold run volume.storage --copy a1
+    Example:  sixfold run examples/01-minimal/orders.py      sixfold run volume.storage --copy a1
     """
     wanted, options = split_options(names or [])
     chosen = common.settings(ctx)

@@ -80,8 +80,8 @@ async def test_a_forgotten_instance_is_deployed_to_no_more(system: System, tmp_p
     await system.start_agent("i-1")
     await system.start_agent("i-2")
     await system.kill_agent("i-1")
-    out, _ = await sixfold(system, "forget", "i-1")
-    assert "group production" in out
+    out, _ = await sixfold(system, "forget", "i-1", "--json")
+    assert json.loads(out) == {"instance": "i-1", "group": "production", "forgotten": True}
     await system.eventually(InstanceChanged, lambda each: each.forgotten)
     finished = await system.deploy("d1", hooks(AfterInstall="true"))
     assert finished.status == "Succeeded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def test_a_repository_is_made_once_and_listed(started: Path) -> None:
     assert "(empty)" in sixfold(started, "git", "list").stdout
     assert json.loads(sixfold(started, "git", "log", "web", "--json").stdout) == []
     assert sixfold(started, "git", "clone-url", "web").stdout == "http://127.0.0.1:6480/git/web\n"
+    told = json.loads(sixfold(started, "git", "clone-url", "web", "--json").stdout)
+    assert told == {"name": "web", "clone_url": made["clone_url"]}
 
 
 @pytest.mark.parametrize("name", ["../web", "web.git", ".web", ""])
@@ -63,6 +66,10 @@ def test_git_finds_the_credential_by_what_setup_configures(started: Path, tmp_pa
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     for _ in range(2):
         assert sixfold(started, "git", "setup", str(folder), "--remote", "web").exit_code == 0
+    printed = sixfold(started, "git", "setup", "--remote", "web").stdout.splitlines()
+    told = json.loads(sixfold(started, "git", "setup", str(folder), "--remote", "web", "--json").stdout)
+    assert (told["folder"], told["remote"]) == (str(folder), "http://127.0.0.1:6480/git/web")
+    assert [shlex.join(words) for words in told["commands"]] == printed
     remote = subprocess.run(
         ["git", "-C", str(folder), "remote", "get-url", "sixfold"], capture_output=True, text=True, check=True
     )

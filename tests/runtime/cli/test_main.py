@@ -14,7 +14,6 @@ from tests.runtime.cli.commands import Sixfold, until
 from typer.testing import CliRunner
 
 from sixfold.cli import main, references
-from sixfold.cli.lazy import load
 
 OURS = sorted(name for name, verb in main.VERBS.items() if verb.reference.startswith("sixfold.cli."))
 
@@ -34,14 +33,6 @@ def test_the_help_lists_every_verb_and_every_capability_without_importing_them()
     assert done.returncode == 0, done.stderr
     for verb in (*OURS, "volume", "git", "pipeline", "deploy", "kms"):
         assert f" {verb} " in done.stdout, verb
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_the_help_of_every_verb_shows_an_example(name: str) -> None:
-    """Every command, in groups too, says how it is called."""
-    command = load(name, main.VERBS[name])
-    for each in getattr(command, "commands", {name: command}).values():
-        assert "Example:" in (each.help or ""), each.name
 
 
 def test_the_version_is_that_of_the_package(sixfold: Sixfold) -> None:
