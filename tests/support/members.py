@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import buses
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.produce import ProduceRequest
+from tests.support import buses, waiting
 
 from sixfold.bus import port
+from sixfold.bus.kafka import specs
 
 ROOT = Path(__file__).parent.parent.parent
 LINE_BYTES_MAX = 64 * 1024 * 1024
@@ -70,6 +74,11 @@ class Member:
             state=state,
             atomic=atomic,
         )
+
+    async def stopped(self) -> None:
+        """Return once a signal has stopped the process."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        await waiting.eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the member is stopped")
 
     async def kill(self) -> None:
         """kill -9: no goodbye."""
@@ -144,6 +153,23 @@ class _Told:
                     offsets={partition: records[-1].offset + 1},
                     atomic=True,
                 )
+
+    async def stop_at_next_row(self) -> None:
+        """The process stops (SIGSTOP) when its next row is about to leave for the broker: after every check of ours."""
+        send = AIOKafkaConnection.send
+
+        def stopping(connection: Any, request: Any, expect_response: bool = True) -> Any:
+            topics = request._topics if isinstance(request, ProduceRequest) else ()
+            if any(topic.endswith(specs.CHANGELOG_SUFFIX) for topic, _ in topics):
+                AIOKafkaConnection.send = send
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return send(connection, request, expect_response)
+
+        AIOKafkaConnection.send = stopping
+
+    async def memory_bytes_max(self) -> int:
+        """The most memory that the process ever had."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     async def scan(self, table: str, partition: int) -> list[tuple[str, str]]:
         """See port.Consumer.state_scan."""

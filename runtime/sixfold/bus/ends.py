@@ -27,7 +27,11 @@ async def of(bus: port.Bus, partitions: Iterable[port.TopicPartition]) -> dict[p
 
 
 async def read_up_to(
-    consumer: port.Consumer, ends: Mapping[port.TopicPartition, int], *, stalled_s: float = STALLED_S
+    consumer: port.Consumer,
+    ends: Mapping[port.TopicPartition, int],
+    *,
+    records_max: int = 500,
+    stalled_s: float = STALLED_S,
 ) -> AsyncGenerator[list[port.Record], None]:
     """What `consumer` has yet to give below `ends`, batch by batch, each of one partition.
 
@@ -46,7 +50,7 @@ async def read_up_to(
                 f"the bus gave nothing for {stalled_s:g} s although there is more to read ({where}); check its brokers, "
                 "then try again"
             )
-        for records in (await consumer.fetch(wait_s=FETCH_S)).values():
+        for records in (await consumer.fetch(records_max=records_max, wait_s=FETCH_S)).values():
             yield records
 
 

@@ -11,7 +11,7 @@ from typing import Self
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import consumer, failures, producing, reading, topics
+from sixfold.bus.kafka import consumer, failures, producing, reading, settling, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 
@@ -27,7 +27,7 @@ class KafkaBus:
         settings: kafka_settings.KafkaSettings | None = None,
     ) -> None:
         self._bootstrap = bootstrap
-        self._data_dir = data_dir  # tables will keep their copies here once they outgrow memory
+        self._data_dir = data_dir
         self._clock = clock
         self._settings = settings or kafka_settings.KafkaSettings()
         self._admin = topics.TopicAdmin(bootstrap, clock, self._settings)
@@ -128,5 +128,7 @@ class KafkaBus:
     ) -> port.Consumer:
         return consumer.KafkaConsumer(self._shared(), group=group, pinned=partitions, start=start)
 
-    def _shared(self) -> consumer.Shared:
-        return consumer.Shared(self._bootstrap, self._clock, self._settings, self._admin, self._publisher)
+    def _shared(self) -> settling.Shared:
+        return settling.Shared(
+            self, self._bootstrap, self._clock, self._settings, self._admin, self._publisher, self._data_dir
+        )

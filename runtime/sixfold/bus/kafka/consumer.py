@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
 from aiokafka.protocol.group import LeaveGroupRequest
-from aiokafka.structs import OffsetAndMetadata
 
-from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import assignor, failures, membership, producing, reading, tables, topics, transactions
-from sixfold.bus.kafka import settings as kafka_settings
+from sixfold.bus.kafka import assignor, changelogs, failures, membership, reading, settling, topics
 
 STOP_S = 10.0
 """How long leaving a group and closing may take."""
 INT32_MAX = 2**31 - 1
-
-
-class Shared(NamedTuple):
-    """What the bus lends to its consumers."""
-
-    bootstrap: str
-    clock: clocks.Clock
-    settings: kafka_settings.KafkaSettings
-    admin: topics.TopicAdmin
-    publisher: producing.Publisher
 
 
 class KafkaConsumer:
@@ -39,7 +26,7 @@ class KafkaConsumer:
 
     def __init__(
         self,
-        shared: Shared,
+        shared: settling.Shared,
         *,
         group: str | None,
         names: Sequence[str] = (),
@@ -58,14 +45,12 @@ class KafkaConsumer:
         self._revoke_timeout_s = revoke_timeout_s
         self._client: Any = None
         self._alive_s = 0.0
-        self._committed: dict[port.TopicPartition, int] = {}
-        self._tables = tables.Tables(group or "", shared.bootstrap, shared.settings, shared.admin)
-        self._transactions = transactions.Transactions(group or "", shared.bootstrap, shared.settings)
+        self._settling = settling.Settling(shared, group or "", check_owned=self._check_owned, rejoin=self._rejoin)
         self._members = membership.Membership(
             shared.clock,
             listener,
             prepare=self._prepare,
-            release=self._transactions.close,
+            release=self._settling.release,
             revoke_timeout_s=revoke_timeout_s,
         )
 
@@ -132,7 +117,8 @@ class KafkaConsumer:
                     await self._leave_for_good(client._coordinator)
                 await client.stop()
         self._members.owned = frozenset()
-        await self._transactions.close()
+        await self._settling.release()
+        self._settling.tables.close()
 
     async def _leave_for_good(self, coordinator: Any) -> None:
         """aiokafka keeps a static member's place when it closes; the port says that its partitions go at once."""
@@ -164,33 +150,15 @@ class KafkaConsumer:
     async def _prepare(self, partitions: Sequence[port.TopicPartition]) -> None:
         """Fence the last owner, restore the tables, find where to start."""
         self._alive_s = self._shared.clock.monotonic()
-        committed: dict[port.TopicPartition, int] = {}
+        starts: dict[port.TopicPartition, int] = {}
         with self._translated("taking over partitions"):
             if self._group is not None and partitions:
-                committed, atomic = await self._read_committed(partitions)
-                if atomic and self._names:
-                    await self._transactions.open(atomic)
-                    committed, _ = await self._read_committed(partitions)
-                await self._tables.restore({partition.partition for partition in partitions})
-            self._committed = dict(committed)
-            starts = {p: max(committed.get(p, 0), self._tables.reflected(p)) for p in partitions}
-            unknown = [p for p in partitions if p not in committed and not starts[p]]
+                starts = await self._settling.take_over(self._client, partitions, fence=bool(self._names))
+            unknown = [partition for partition in partitions if partition not in starts]
             async with asyncio.timeout(self._shared.settings.request_timeout_s):
                 starts.update(await reading.positions(self._client, unknown, self._start))
             for partition, offset in starts.items():
                 self._client.seek(topics.kafka_partition(partition), offset)
-
-    async def _read_committed(
-        self, partitions: Sequence[port.TopicPartition]
-    ) -> tuple[dict[port.TopicPartition, int], list[port.TopicPartition]]:
-        """Committed offsets, and the partitions among them that were committed by a transaction."""
-        async with asyncio.timeout(self._shared.settings.request_timeout_s):
-            found = await self._client._coordinator.fetch_committed_offsets(
-                [topics.kafka_partition(partition) for partition in partitions]
-            )
-        entries = {port.TopicPartition(p.topic, p.partition): entry for p, entry in found.items() if entry.offset >= 0}
-        atomic = [p for p, entry in entries.items() if entry.metadata == transactions.ATOMIC_NOTE]
-        return {p: entry.offset for p, entry in entries.items()}, atomic
 
     def assignment(self) -> frozenset[port.TopicPartition]:
         return self._members.owned if self._members.ready.is_set() else frozenset()
@@ -238,25 +206,12 @@ class KafkaConsumer:
         atomic: bool = False,
     ) -> None:
         offsets = offsets or {}
-        self._open_client()
+        client = self._open_client()
         if self._group is None and (offsets or state):
             raise errors.UsageError("offsets and state belong to a group; give `assign` one")
-        self._check_owned(offsets)
-        rows = tables.rows_as_records(self._group or "", state, offsets)
-        if state:
-            await self._tables.prepare(state, offsets)
-        if offsets and (atomic or tables.needs_transaction(state, self._shared.settings.batch_bytes)):
-            await self._settle_atomically([*records, *rows], offsets)
-        else:
-            await self._shared.publisher.publish(records)
-            self._check_owned(offsets)
-            await self._shared.publisher.publish_whole(rows)
-            self._check_owned(offsets)
-            await self._commit(offsets)
-        self._committed.update(offsets)
-        self._tables.apply(state, offsets)
+        await self._settling.settle(client, records, state, offsets, atomic=atomic)
 
-    def _check_owned(self, partitions: Mapping[port.TopicPartition, int]) -> None:
+    def _check_owned(self, partitions: Collection[port.TopicPartition]) -> None:
         taken = [partition for partition in partitions if partition not in self._members.owned]
         if taken:
             raise failures.fenced(", ".join(map(str, taken)))
@@ -264,42 +219,25 @@ class KafkaConsumer:
         if self._names and partitions and silent_s > self._shared.settings.session_timeout_s:
             raise failures.fenced(", ".join(map(str, partitions)), f"no heartbeat for {silent_s:.1f} s")
 
-    async def _commit(self, offsets: Mapping[port.TopicPartition, int]) -> None:
-        if not offsets:
-            return
-        committing = {topics.kafka_partition(p): OffsetAndMetadata(offset, "") for p, offset in offsets.items()}
-        with self._translated("committing"):
-            async with asyncio.timeout(self._shared.settings.publish_timeout_s):
-                await self._client.commit(committing)
-
-    async def _settle_atomically(
-        self, records: Sequence[port.NewRecord], offsets: Mapping[port.TopicPartition, int]
-    ) -> None:
-        placed = await self._shared.publisher.place(records)
-        partitions = sorted(offsets)
-        fresh = [partition for partition in partitions if not self._transactions.is_open(partition)]
-        if fresh:
-            await self._transactions.open(fresh)
-            with self._translated("reading committed offsets"):
-                committed, _ = await self._read_committed(fresh)
-            self._check_owned(offsets)
-            if any(committed.get(partition) != self._committed.get(partition) for partition in fresh):
-                # The last owner, or a settle of ours that seemed to fail, got through after we had looked.
-                if self._names:
-                    self._client._coordinator.request_rejoin()
-                raise failures.fenced(", ".join(map(str, fresh)), "offsets were committed beside this member")
-        await self._transactions.run(partitions, placed, offsets, clocks.now_ms(self._shared.clock))
+    def _rejoin(self) -> None:
+        """Have the group assigned anew, so that what is ours is taken over again."""
+        if self._names:
+            self._client._coordinator.request_rejoin()
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         self._check_state(table, partition)
-        return self._tables.get(table, partition, key)
+        return self._settling.tables.get(table, partition, key)
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
         self._check_state(table, partition)
-        return self._tables.scan(table, partition)
+        rows: list[tuple[bytes, bytes]] = []
+        while page := self._settling.tables.page(table, partition, rows[-1][0] if rows else None):
+            rows += page
+            await asyncio.sleep(0)  # a large table must not keep heartbeats waiting
+        return rows
 
     def _check_state(self, table: str, partition: int) -> None:
-        tables.changelog(self._group or "", table)
+        changelogs.topic_of(self._group or "", table)
         if all(owned.partition != partition for owned in self._members.owned):
             raise failures.fenced(f"table {table!r} of partition {partition}")
 

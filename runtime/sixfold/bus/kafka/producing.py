@@ -81,20 +81,15 @@ async def send(producer: Any, record: port.NewRecord, partition: int, now_ms: in
     return future
 
 
-async def append(
-    producer: Any, records: Sequence[tuple[port.NewRecord, int]], now_ms: int, *, whole: bool = False
-) -> list[port.Position]:
-    """Append records, each with its partition, in order within each partition; returns when all are stored.
-
-    With `whole` those of one partition go as one batch, which they must fit.
-    """
+async def append(producer: Any, records: Sequence[tuple[port.NewRecord, int]], now_ms: int) -> list[port.Position]:
+    """Append records, each with its partition, in order within each partition; returns when all are stored."""
     by_partition: dict[tuple[str, int], list[int]] = {}
     for index, (record, partition) in enumerate(records):
         by_partition.setdefault((record.topic, partition), []).append(index)
     positions: list[port.Position | None] = [None] * len(records)
     waits = []
     for (topic, partition), indexes in by_partition.items():
-        work = _append_batches if whole or len(indexes) >= BATCHED_RECORDS_MIN else _append_each
+        work = _append_batches if len(indexes) >= BATCHED_RECORDS_MIN else _append_each
         waits.append(work(producer, topic, partition, [(i, records[i][0]) for i in indexes], positions, now_ms))
     if len(waits) == 1:
         await waits[0]
@@ -229,17 +224,6 @@ class Publisher:
                 positions.update(zip((index for index, _ in share), stored, strict=True))
         return [positions[index] for index in range(len(placed))]
 
-    async def publish_whole(self, records: Sequence[port.NewRecord]) -> None:
-        """Store records that are pinned to their partitions; those of one partition as one batch: all or none.
-
-        They must fit into `batch_bytes` for each partition.
-        """
-        if not records:
-            return
-        placed = await self.place(records)
-        producer = await self._producer(self._settings.batch_bytes)
-        await self._deliver(producer, placed, clocks.now_ms(self._clock), whole=True)
-
     def _is_small(self, topic: str) -> bool:
         known = self._admin.known(topic)
         return known is not None and known.record_bytes_max + specs.RECORD_OVERHEAD_BYTES < self._settings.batch_bytes
@@ -266,13 +250,13 @@ class Publisher:
             return self._producers[batch_bytes]
 
     async def _deliver(
-        self, producer: Any, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int, *, whole: bool = False
+        self, producer: Any, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int
     ) -> list[port.Position]:
         doing = f"publishing to {placed[0][0].topic}"
         with failures.translated(self._bootstrap, doing):
-            if len(placed) < BATCHED_RECORDS_MIN and not whole:
+            if len(placed) < BATCHED_RECORDS_MIN:
                 return await self._deliver_few(producer, placed, now_ms)
-            storing = asyncio.ensure_future(append(producer, placed, now_ms, whole=whole))
+            storing = asyncio.ensure_future(append(producer, placed, now_ms))
             names = {record.topic for record, _ in placed}
             waited_s = 0.0
             try:

@@ -1,150 +1,132 @@
-"""Tables of a group: one compacted topic for each, and the copy of it that a member holds of its own partitions.
+"""Tables of a group: what a member has of its own partitions, on its disk, restored from their changelogs.
 
-The topic `<group>.<table>.changelog` has the partitions of the input. Every record of it says in a header which input
-position the row reflects, so a member that starts knows how far the state already is, whatever was committed. What one
-settle writes for one partition must appear whole or not at all: as one Kafka batch, which a broker appends as one, or
-else inside a transaction.
+`changelogs` names the topics, `copies` keeps the rows. A copy goes on where it ends, and is made afresh where it may not
+be what the changelog gave: the topic was made again, or it was not looked at for so long that compaction may have taken
+tombstones which it never saw.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer
+import structlog
 
-from sixfold import errors
-from sixfold.bus import port
-from sixfold.bus.kafka import failures, specs, topics
+from sixfold import clock as clocks
+from sixfold.bus import ends, port
+from sixfold.bus.kafka import changelogs, copies, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
-REFLECTS = "sixfold-reflects"
-"""Header of a changelog record: `topic:offset`, the next input record after those that the row reflects."""
+ROWS_AT_ONCE = 1000
+"""Read, stored or deleted at once: some ten milliseconds, in which no heartbeat is sent."""
+TOLD_AFTER_S = 2.0
+"""A restore that takes longer is logged, again and again: its partitions stand still meanwhile."""
 
-_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,180}")
-_TABLE = re.compile(r"[A-Za-z0-9_-]{1,50}")
-
-
-def group_prefix(group: str) -> str:
-    """What the changelogs of a group begin with: its name, or a digest where Kafka would refuse the name in a topic."""
-    if _LEGAL.fullmatch(group):
-        return f"{group}."
-    return f"group-{hashlib.blake2s(group.encode(), digest_size=16).hexdigest()}."
+Logs = Mapping[port.TopicPartition, str]
+"""Partitions of changelogs, with their tables' names."""
 
 
-def changelog(group: str, table: str) -> str:
-    """The topic of a table. Raises UsageError for a name that Kafka cannot carry."""
-    if not _TABLE.fullmatch(table):
-        raise errors.UsageError(f"table {table!r}: expected 1 to 50 letters, digits, _ or -; rename it")
-    return f"{group_prefix(group)}{table}{specs.CHANGELOG_SUFFIX}"
-
-
-def table_of(group: str, topic: str) -> str | None:
-    """The table whose changelog `topic` is, if it is one of this group."""
-    prefix = group_prefix(group)
-    if not (topic.startswith(prefix) and topic.endswith(specs.CHANGELOG_SUFFIX)):
-        return None
-    name = topic[len(prefix) : -len(specs.CHANGELOG_SUFFIX)]
-    return name if _TABLE.fullmatch(name) else None
-
-
-def rows_as_records(
-    group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]
-) -> list[port.NewRecord]:
-    """The changelog records of a settle."""
-    records = []
-    for row in rows:
-        reflects = tuple(
-            (REFLECTS, f"{partition.topic}:{offset}".encode())
-            for partition, offset in offsets.items()
-            if partition.partition == row.partition
-        )
-        if not reflects:
-            raise errors.UsageError(
-                f"state of partition {row.partition} is stored with offsets of {sorted(offsets)}; settle its partition too"
-            )
-        records.append(
-            port.NewRecord(
-                topic=changelog(group, row.table),
-                key=row.key,
-                value=row.value,
-                headers=reflects,
-                partition=row.partition,
-            )
-        )
-    return records
-
-
-def needs_transaction(rows: Sequence[port.StatePut], batch_bytes: int) -> bool:
-    """Whether the rows of some partition do not fit into one batch of one topic."""
-    tables: dict[int, set[str]] = {}
-    sizes: dict[int, int] = {}
-    for row in rows:
-        tables.setdefault(row.partition, set()).add(row.table)
-        size = len(row.key) + len(row.value or b"") + 256
-        sizes[row.partition] = sizes.get(row.partition, 0) + size
-    return any(len(names) > 1 for names in tables.values()) or any(size > batch_bytes for size in sizes.values())
-
-
-class _Copy:
-    """One partition of one table as far as it was read."""
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, bytes] = {}
-        self.next_offset = 0
+class _Held(NamedTuple):
+    topic: str
+    topic_id: bytes | None
 
 
 class Tables:
     """The rows of the partitions that one member owns."""
 
     def __init__(
-        self, group: str, bootstrap: str, settings: kafka_settings.KafkaSettings, admin: topics.TopicAdmin
+        self,
+        group: str,
+        bus: port.Bus,
+        admin: topics.TopicAdmin,
+        clock: clocks.Clock,
+        settings: kafka_settings.KafkaSettings,
+        data_dir: Path,
     ) -> None:
         self._group = group
-        self._bootstrap = bootstrap
-        self._settings = settings
+        self._bus = bus
         self._admin = admin
-        self._copies: dict[tuple[str, int], _Copy] = {}
+        self._clock = clock
+        self._settings = settings
+        self._copies = copies.Copies(data_dir, changelogs.group_prefix(group))
+        self._held: dict[tuple[str, int], _Held] = {}
+        self._failed: set[tuple[str, int]] = set()
         self._reflected: dict[port.TopicPartition, int] = {}
 
-    def get(self, table: str, partition: int, key: bytes) -> bytes | None:
-        """A row."""
-        copy = self._copies.get((table, partition))
-        return copy.rows.get(key) if copy else None
+    def close(self) -> None:
+        """Let go of the file with the copies."""
+        self._copies.close()
 
-    def scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
-        """All rows in key order."""
-        copy = self._copies.get((table, partition))
-        return sorted(copy.rows.items()) if copy else []
+    def get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        """A row. Raises BusUnavailableError where the copy cannot be read."""
+        held = self._readable(table, partition)
+        return self._copies.get(held.topic, partition, key) if held else None
+
+    def page(self, table: str, partition: int, after: bytes | None) -> list[tuple[bytes, bytes]]:
+        """Some rows with keys above `after`, in key order; none where there are no more. Raises as `get`."""
+        held = self._readable(table, partition)
+        return self._copies.page(held.topic, partition, after, ROWS_AT_ONCE) if held else []
+
+    def _readable(self, table: str, partition: int) -> _Held | None:
+        if (table, partition) in self._failed:
+            raise port.BusUnavailableError(
+                f"table {table!r} of partition {partition} could not be written to this machine's disk; it is restored once "
+                "there is room"
+            )
+        return self._held.get((table, partition))
 
     def reflected(self, partition: port.TopicPartition) -> int:
         """The next input offset after those that the state reflects; 0 where it reflects none."""
         return self._reflected.get(partition, 0)
 
-    def apply(self, rows: Iterable[port.StatePut], offsets: Mapping[port.TopicPartition, int]) -> None:
-        """Rows that were stored."""
-        for row in rows:
-            copy = self._copies.setdefault((row.table, row.partition), _Copy())
-            if row.value is None:
-                copy.rows.pop(row.key, None)
-            else:
-                copy.rows[row.key] = row.value
-            for partition, offset in offsets.items():
-                if partition.partition == row.partition:
-                    self._reflected[partition] = max(offset, self.reflected(partition))
+    def holds(self, rows: Iterable[port.StatePut]) -> bool:
+        """Whether the changelogs of these rows' tables were restored."""
+        return all((row.table, row.partition) in self._held for row in rows)
+
+    def stored(
+        self,
+        rows: Sequence[port.StatePut],
+        positions: Sequence[port.Position],
+        offsets: Mapping[port.TopicPartition, int],
+    ) -> None:
+        """Rows that a transaction stored at these positions of their changelogs.
+
+        Raises BusUnavailableError where the copy cannot take them; it must be restored then.
+        """
+        shares: dict[tuple[str, int], list[tuple[port.StatePut, int]]] = {}
+        for row, position in zip(rows, positions, strict=True):
+            shares.setdefault((row.table, row.partition), []).append((row, position.offset))
+        for (table, number), share in shares.items():
+            reflected = {p.topic: offset for p, offset in offsets.items() if p.partition == number}
+            held = self._held[table, number]
+            self._readable(table, number)
+            # The transaction's marker comes next, as nobody else writes to this partition.
+            copy = copies.Copy(held.topic_id, share[-1][1] + 2, clocks.now_ms(self._clock))
+            try:
+                self._copies.store(held.topic, number, copy, ((row.key, row.value) for row, _ in share), reflected)
+            except port.BusUnavailableError:
+                self._failed.update(shares)
+                raise
+            self._reflects(number, reflected)
+
+    def _reflects(self, number: int, reflected: Mapping[str, int]) -> None:
+        for topic, offset in reflected.items():
+            partition = port.TopicPartition(topic, number)
+            self._reflected[partition] = max(offset, self.reflected(partition))
 
     async def prepare(self, rows: Iterable[port.StatePut], offsets: Mapping[port.TopicPartition, int]) -> None:
         """Make the changelogs that do not exist, with the partitions of the input."""
-        missing = sorted({row.table for row in rows if not self._admin.known(changelog(self._group, row.table))})
+        missing = sorted(
+            {row.table for row in rows if not self._admin.known(changelogs.topic_of(self._group, row.table))}
+        )
         if not missing:
             return
         partitions = max([(await self._admin.find(partition.topic)).partitions for partition in offsets])
         declared = [
             port.TopicSpec(
-                name=changelog(self._group, table),
+                name=changelogs.topic_of(self._group, table),
                 partitions=partitions,
                 cleanup=port.Cleanup.COMPACT,
                 retention_ms=None,
@@ -155,68 +137,96 @@ class Tables:
         for spec in declared:
             await self._admin.find(spec.name)
 
-    async def restore(self, partitions: set[int]) -> None:
-        """Read the changelogs of these partitions up to their end, from where an earlier copy ends; drop the others."""
-        self._copies = {key: copy for key, copy in self._copies.items() if key[1] in partitions}
-        self._reflected = {key: value for key, value in self._reflected.items() if key.partition in partitions}
-        logs = {}
+    async def changelogs(self, numbers: Collection[int]) -> Logs:
+        """The partitions of these numbers of all changelogs that there are."""
+        found = {}
         for name, entry in (await self._admin.describe(None)).items():
-            table = table_of(self._group, name)
+            table = changelogs.table_of(self._group, name)
             if table is not None:
-                for number in partitions & set(range(len(entry["partitions"]))):
-                    logs[topics.kafka_partition(port.TopicPartition(name, number))] = table
+                for number in set(numbers) & set(range(len(entry["partitions"]))):
+                    found[port.TopicPartition(name, number)] = table
+        return found
+
+    def forget(self) -> None:
+        """The partitions were given up: what is known of them in memory is void. The file keeps its copies."""
+        self._held.clear()
+        self._failed.clear()
+        self._reflected.clear()
+
+    async def restore(self, logs: Logs) -> int:
+        """Bring the copies of these changelogs to their ends as they are now; how many rows were read for that."""
         if not logs:
-            return
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            request_timeout_ms=int(self._settings.request_timeout_s * 1000),
-            retry_backoff_ms=self._settings.retry_backoff_ms,
-            fetch_max_wait_ms=self._settings.fetch_wait_ms,
-        )
-        try:
-            with failures.translated(self._bootstrap, f"restoring the tables of {self._group!r}"):
-                async with asyncio.timeout(self._settings.request_timeout_s):
-                    await reader.start()
-                await self._read(reader, logs)
-        finally:
-            await reader.stop()
+            return 0
+        topic_ids = await self._admin.ids({log.topic for log in logs})
+        found = await asyncio.gather(*(self._bus.offsets(log) for log in logs))
+        held = {log: _Held(log.topic, topic_ids.get(log.topic)) for log in logs}
+        begins = {log: self._begin(log, held[log].topic_id, found[index]) for index, log in enumerate(logs)}
+        until = {log: found[index].end for index, log in enumerate(logs) if begins[log] < found[index].end}
+        rows = await self._read(held, begins, until) if until else 0
+        for log, table in logs.items():
+            self._held[table, log.partition] = held[log]
+            self._failed.discard((table, log.partition))
+            self._reflects(log.partition, self._copies.reflected(*log))
+        more = True
+        while more:
+            more = self._copies.sweep(ROWS_AT_ONCE)
+            await asyncio.sleep(0)
+        return rows
 
-    async def _read(self, reader: Any, logs: dict[Any, str]) -> None:
-        reader.assign(list(logs))
-        timeout_s = self._settings.request_timeout_s
-        async with asyncio.timeout(timeout_s):
-            ends = await reader.end_offsets(list(logs))
-            starts = await reader.beginning_offsets(list(logs))
-        waiting = {}
-        for partition, table in logs.items():
-            copy = self._copies.setdefault((table, partition.partition), _Copy())
-            if copy.next_offset > ends[partition]:  # the topic was made anew
-                copy.rows.clear()
-                copy.next_offset = 0
-            reader.seek(partition, max(copy.next_offset, starts[partition]))
-            if max(copy.next_offset, starts[partition]) < ends[partition]:
-                waiting[partition] = ends[partition]
-        while waiting:
-            async with asyncio.timeout(timeout_s):  # for progress, not for the whole: a table may be large
-                found = await reader.getmany(timeout_ms=self._settings.fetch_wait_ms)
-                for partition in list(waiting):
-                    copy = self._copies[(logs[partition], partition.partition)]
-                    for record in found.get(partition, ()):
-                        self._apply(copy, record)
-                    copy.next_offset = await reader.position(partition)
-                    if copy.next_offset >= waiting[partition]:
-                        del waiting[partition]
+    def _begin(self, log: port.TopicPartition, topic_id: bytes | None, offsets: port.Offsets) -> int:
+        """Where to read on: after what the copy has, or from the start, with an empty one."""
+        copy, now_ms = self._copies.find(*log), clocks.now_ms(self._clock)
+        if copy is not None and topic_id is not None and copy.topic_id == topic_id:
+            # A tombstone stays for `delete_retention_ms` after compaction first met it; half of that is left for clocks.
+            recent = 0 <= now_ms - copy.synced_ms < self._settings.delete_retention_ms // 2
+            nothing_new = copy.next_offset >= offsets.end
+            # The last marker may be missing from the end yet; beyond that the log would have lost what we have.
+            if offsets.start <= copy.next_offset <= offsets.end + 1 and (recent or nothing_new):
+                return copy.next_offset
+        self._copies.drop(*log)
+        self._copies.store(*log, copies.Copy(topic_id, offsets.start, now_ms), (), {})
+        return offsets.start
 
-    def _apply(self, copy: _Copy, record: Any) -> None:
-        if record.value is None:
-            copy.rows.pop(record.key, None)
-        else:
-            copy.rows[record.key] = record.value
-        for name, value in record.headers:
-            if name == REFLECTS:
-                topic, _, offset = value.decode().rpartition(":")
-                partition = port.TopicPartition(topic, record.partition)
-                self._reflected[partition] = max(int(offset), self.reflected(partition))
+    async def _read(
+        self,
+        held: Mapping[port.TopicPartition, _Held],
+        begins: Mapping[port.TopicPartition, int],
+        until: Mapping[port.TopicPartition, int],
+    ) -> int:
+        begun_s = told_s = self._clock.monotonic()
+        log = structlog.get_logger().bind(group=self._group)
+        rows = 0
+        async with self._bus.assign(list(until)) as reader:
+            for each in until:
+                await reader.seek(each, begins[each])
+            batches = ends.read_up_to(
+                reader, until, records_max=ROWS_AT_ONCE, stalled_s=self._settings.request_timeout_s
+            )
+            async for records in batches:
+                self._take(held, reader, records)
+                rows += len(records)
+                if self._clock.monotonic() - told_s >= TOLD_AFTER_S:
+                    told_s = self._clock.monotonic()
+                    left = sum(max(0, end - reader.position(each)) for each, end in until.items())
+                    log.info("restoring tables", action="tables.restoring", rows=rows, offsets_left=left)
+            for each in until:  # over what holds no row, too
+                self._advance(held[each], reader, each)
+        seconds = self._clock.monotonic() - begun_s
+        tell = log.info if seconds >= TOLD_AFTER_S else log.debug
+        tell("tables restored", action="tables.restored", rows=rows, seconds=round(seconds, 3))
+        return rows
+
+    def _take(
+        self, held: Mapping[port.TopicPartition, _Held], reader: port.Consumer, records: Sequence[port.Record]
+    ) -> None:
+        log = port.TopicPartition(records[0].topic, records[0].partition)
+        reflected: dict[str, int] = {}
+        for record in records:
+            for topic, offset in changelogs.reflected(record.headers).items():
+                reflected[topic] = max(offset, reflected.get(topic, 0))
+        copy = copies.Copy(held[log].topic_id, reader.position(log), clocks.now_ms(self._clock))
+        self._copies.store(*log, copy, ((record.key or b"", record.value) for record in records), reflected)
+
+    def _advance(self, held: _Held, reader: port.Consumer, log: port.TopicPartition) -> None:
+        copy = copies.Copy(held.topic_id, reader.position(log), clocks.now_ms(self._clock))
+        self._copies.store(*log, copy, (), {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition as KafkaPartition
@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import failures, specs
+from sixfold.bus.kafka import failures, identities, specs
 from sixfold.bus.kafka import settings as kafka_settings
 
 _T = TypeVar("_T")
@@ -99,6 +99,14 @@ class TopicAdmin:
         """Topics by name as the cluster's metadata has them; those that do not exist are left out. None is all."""
         listed = await self.call("describing topics", lambda client: client.describe_topics(names and list(names)))
         return {entry["topic"]: entry for entry in listed if entry["error_code"] == 0}
+
+    async def ids(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The cluster's ids of topics by name; none from brokers older than 2.8, which have no ids."""
+        request = identities.TopicIdsRequest(list(names))
+        try:
+            return identities.ids(await self.call("describing topics", lambda client: client._send_request(request)))
+        except NotImplementedError:
+            return {}
 
     async def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         """Settings of topics by name."""

@@ -9,6 +9,7 @@ several partitions is one transaction, of the first one's producer, with the oth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class Transactions:
         self._bootstrap = bootstrap
         self._settings = settings
         self._producers: dict[port.TopicPartition, Any] = {}
-        self._locks: dict[port.TopicPartition, asyncio.Lock] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
 
     def is_open(self, partition: port.TopicPartition) -> bool:
         """Whether this member fenced the partition's last owner."""
@@ -82,19 +83,22 @@ class Transactions:
         records: Sequence[tuple[port.NewRecord, int]],
         offsets: Mapping[port.TopicPartition, int],
         now_ms: int,
-    ) -> None:
-        """One transaction. Raises FencedError when another member opened the partition, BusUnavailableError when
+    ) -> list[port.Position]:
+        """One transaction; where its records lie, in their order. Raises FencedError when another member opened the partition, BusUnavailableError when
         nobody answers in time; then whether it was committed shows when the partition is opened again.
         """
         first = min(partitions)
-        async with self._locks.setdefault(first, asyncio.Lock()):
+        async with contextlib.AsyncExitStack() as held:
+            # By number: inputs of the same number share their tables' partitions, and a marker follows its rows there.
+            for number in sorted({partition.partition for partition in partitions}):
+                await held.enter_async_context(self._locks.setdefault(number, asyncio.Lock()))
             producer = self._producers.get(first)
             if producer is None:
                 raise failures.fenced(first, "given up while it waited")
             try:
                 with failures.translated(self._bootstrap, f"settling {first} in a transaction"):
                     async with asyncio.timeout(self._settings.publish_timeout_s):
-                        await self._transact(producer, records, offsets, now_ms)
+                        return await self._transact(producer, records, offsets, now_ms)
             except BaseException:  # the next settle opens it again, which also tells how this one ended
                 self._producers.pop(first, None)
                 await self._discard(producer)
@@ -106,13 +110,14 @@ class Transactions:
         records: Sequence[tuple[port.NewRecord, int]],
         offsets: Mapping[port.TopicPartition, int],
         now_ms: int,
-    ) -> None:
-        committing = {
-            topics.kafka_partition(partition): OffsetAndMetadata(offset, ATOMIC_NOTE)
-            for partition, offset in offsets.items()
-        }
+    ) -> list[port.Position]:
         await producer.begin_transaction()
-        if records:
-            await producing.append(producer, records, now_ms)
-        await producer.send_offsets_to_transaction(committing, self._group)
+        positions = await producing.append(producer, records, now_ms) if records else []
+        if offsets:
+            committing = {
+                topics.kafka_partition(partition): OffsetAndMetadata(offset, ATOMIC_NOTE)
+                for partition, offset in offsets.items()
+            }
+            await producer.send_offsets_to_transaction(committing, self._group)
         await producer.commit_transaction()
+        return positions

@@ -1,0 +1,79 @@
+"""Names and records of changelogs, the compacted topics that hold a group's tables. Pure.
+
+The topic `<group>.<table>.changelog` has the partitions of the input. Every record of it says in a header which input
+position the row reflects, so a member that starts knows how far the state already is, whatever was committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.bus.kafka import specs
+
+REFLECTS = "sixfold-reflects"
+"""Header of a changelog record: `topic:offset`, the next input record after those that the row reflects."""
+
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,180}")
+_TABLE = re.compile(r"[A-Za-z0-9_-]{1,50}")
+
+
+def group_prefix(group: str) -> str:
+    """What the changelogs of a group begin with: its name, or a digest where Kafka would refuse the name in a topic."""
+    if _LEGAL.fullmatch(group):
+        return f"{group}."
+    return f"group-{hashlib.blake2s(group.encode(), digest_size=16).hexdigest()}."
+
+
+def topic_of(group: str, table: str) -> str:
+    """The changelog of a table. Raises UsageError for a name that Kafka cannot carry."""
+    if not _TABLE.fullmatch(table):
+        raise errors.UsageError(f"table {table!r}: expected 1 to 50 letters, digits, _ or -; rename it")
+    return f"{group_prefix(group)}{table}{specs.CHANGELOG_SUFFIX}"
+
+
+def table_of(group: str, topic: str) -> str | None:
+    """The table whose changelog `topic` is, if it is one of this group."""
+    prefix = group_prefix(group)
+    if not (topic.startswith(prefix) and topic.endswith(specs.CHANGELOG_SUFFIX)):
+        return None
+    name = topic[len(prefix) : -len(specs.CHANGELOG_SUFFIX)]
+    return name if _TABLE.fullmatch(name) else None
+
+
+def records(
+    group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]
+) -> list[port.NewRecord]:
+    """The changelog records of a settle, in the order of its rows."""
+    headers: dict[int, list[port.Header]] = {}
+    for partition, offset in offsets.items():
+        headers.setdefault(partition.partition, []).append((REFLECTS, f"{partition.topic}:{offset}".encode()))
+    made = []
+    for row in rows:
+        if row.partition not in headers:
+            raise errors.UsageError(
+                f"state of partition {row.partition} is stored with offsets of {sorted(offsets)}; settle its partition too"
+            )
+        made.append(
+            port.NewRecord(
+                topic=topic_of(group, row.table),
+                key=row.key,
+                value=row.value,
+                headers=headers[row.partition],
+                partition=row.partition,
+            )
+        )
+    return made
+
+
+def reflected(headers: Iterable[port.Header]) -> dict[str, int]:
+    """The next input offset by topic, as a changelog record's headers tell it."""
+    found = {}
+    for name, value in headers:
+        if name == REFLECTS:
+            topic, _, offset = value.decode().rpartition(":")
+            found[topic] = int(offset)
+    return found
