@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUS ?= embedded
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports bench simulate clean
+.PHONY: help setup demo test lint types imports bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
