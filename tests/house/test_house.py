@@ -125,4 +125,4 @@ def test_the_wheel_runs_outside_the_source_tree(wheel: Path, tmp_path: Path) -> 
     command = [sys.executable, "-P", "-c", script, str(tmp_path)]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.split() == ["audit", "deploy", "git", "identity", "kms", "pipeline", "volume"]
+    assert ran.stdout.split() == ["audit", "deploy", "git", "identity", "kms", "pipeline", "registry", "volume"]

@@ -1,0 +1,1 @@
+"""A schema registry in the log, with the REST API that Confluent's clients speak."""
