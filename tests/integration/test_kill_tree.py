@@ -1,98 +1,121 @@
-"""kill -9 of the whole system, twenty times: nothing acknowledged is missing, nothing is repaired by hand."""
+"""kill -9 of the whole system, twenty times: nothing acknowledged is missing, nothing is repaired by hand.
+
+Whoever writes dies in the same moment as the system. So the next `sixfold up` is the first to open what was left: no
+client that survived has replayed its own writes or closed the log.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+import signal
+import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.support import leftovers, writer
+from tests.support.checkout import ROOT
 from tests.support.tree import Tree
+from tests.support.waiting import eventually
 
-from sixfold import Event, Publisher, catalogue, errors
-from sixfold.bus import EARLIEST, Bus, TopicPartition, TopicSpec, open_bus
-from sixfold_events.registry import Registry
+from sixfold import catalogue
+from sixfold.bus import EARLIEST, Bus, TopicPartition, open_bus
 from sixfold_functions.volume.client import VolumeClient
 
 KILLS = 20
-GROUP = "volume.tracker"
-
-
-class Counted(Event, topic="test.counted", key="number"):
-    """A number that was published."""
-
-    number: int
+WRITERS = ("publish", "append", "watch")
+ROUND_NUMBERS = 100_000_000
 
 
 @dataclass
 class Acknowledged:
-    """What the system said it holds."""
+    """What the system said that it holds."""
 
-    events: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """(partition, offset) by number."""
-    records: dict[int, bytes] = field(default_factory=dict)
-    """Volume records by LSN."""
+    records: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Numbers by (partition, offset) on the topic, and by (-1, LSN) in the volume."""
     committed: dict[TopicPartition, int] = field(default_factory=dict)
 
+    def take(self, lines: list[bytes]) -> None:
+        """Take in what a writer said; a number or a place never comes twice."""
+        for line in lines:
+            said = msgspec.json.decode(line, type=dict[str, object])
+            if "offsets" in said:
+                found = msgspec.convert(said, writer.Committed)
+                self.advance({TopicPartition(topic, number): offset for topic, number, offset in found.offsets})
+            else:
+                each = msgspec.convert(said, writer.Written)
+                place = (each.partition, each.place)
+                assert place not in self.records, (
+                    f"{place} was acknowledged for {self.records[place]} and {each.number}"
+                )
+                self.records[place] = each.number
 
-async def publish(bus: Bus, acknowledged: Acknowledged, number: int) -> None:
-    """Publish one number and note where it lies."""
-    [position] = await Publisher(bus, source="/test").publish(Counted(number=number))
-    acknowledged.events[number] = (position.partition, position.offset)
+    def advance(self, committed: dict[TopicPartition, int]) -> None:
+        """Take in committed offsets; they never go back."""
+        back = {tp: (at, committed.get(tp)) for tp, at in self.committed.items() if committed.get(tp, -1) < at}
+        assert not back, f"committed offsets went back, from and to: {back}"
+        self.committed = committed
 
 
-async def append(client: VolumeClient, acknowledged: Acknowledged, number: int) -> None:
-    """Append one record to the volume and note its LSN."""
-    payload = b"record %d" % number
-    result = await client.append([payload])
-    acknowledged.records[result.first_lsn] = payload
+class Writer:
+    """A writing process; what it says goes to a file, which holds it whatever becomes of the process."""
 
+    def __init__(self, data_dir: Path, what: str, first: int, folder: Path) -> None:
+        self._words = [str(data_dir), what, str(first)]
+        self._said = folder / f"{first}-{what}.said"
+        self._problems = folder / f"{first}-{what}.problems"
 
-async def forever(write: Callable[[int], Awaitable[None]], start: int) -> None:
-    """Write one after the other until killed, or until nobody answers."""
-    number = start
-    while True:
-        try:
-            await write(number)
-        except errors.SixfoldError:
-            return
-        number += 1
+    async def start(self) -> None:
+        """Return once it has had its first acknowledgement."""
+        with self._said.open("wb") as said, self._problems.open("wb") as problems:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.support.writer", *self._words), cwd=ROOT, stdout=said, stderr=problems
+            )
+        await eventually(lambda: self._said.stat().st_size or self._ended(), f"an answer to {self._words}", 60)
+        assert not self._ended(), self.problems
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def problems(self) -> str:
+        return f"{self._words[1]} ended with {self._process.returncode}: {self._problems.read_text()[-2000:]}"
+
+    def _ended(self) -> bool:
+        return self._process.returncode is not None
+
+    async def killed(self) -> list[bytes]:
+        """The lines that it said until it was killed; whoever ended by himself met an error."""
+        assert await self._process.wait() == -signal.SIGKILL, self.problems
+        return self._said.read_bytes().split(b"\n")[:-1]
 
 
 async def check(bus: Bus, client: VolumeClient, acknowledged: Acknowledged) -> None:
-    """Everything acknowledged is there, where it was said to be."""
-    committed = await bus.committed(GROUP)
-    back = {
-        tp: (offset, committed.get(tp))
-        for tp, offset in acknowledged.committed.items()
-        if committed.get(tp, -1) < offset
-    }
-    assert not back, f"committed offsets went back: {back}"
-    acknowledged.committed = committed
-    registry = Registry([Counted])
-    found: dict[int, list[tuple[int, int]]] = {}
-    partitions = [TopicPartition("test.counted", number) for number in range(6)]
-    left = {tp for tp in partitions if (await bus.offsets(tp)).end > 0}
-    async with bus.assign(partitions, start=EARLIEST) as consumer:
-        while left:
-            for tp, records in (await consumer.fetch(records_max=5000, wait_s=5)).items():
-                for record in records:
-                    event = registry.decode(record.value, record.headers)
-                    assert isinstance(event, Counted)
-                    found.setdefault(event.number, []).append((record.partition, record.offset))
-                if records[-1].offset + 1 >= (await bus.offsets(tp)).end:
-                    left.discard(tp)
-    lost = {number: place for number, place in acknowledged.events.items() if found.get(number) != [place]}
-    assert not lost, f"published and acknowledged, but not there once: {dict(list(lost.items())[:5])}"
-    held: dict[int, bytes] = {}
+    """Everything acknowledged is there, byte for byte, where it was said to be."""
+    acknowledged.advance(await bus.committed(writer.GROUP))
+    held: dict[tuple[int, int], bytes | None] = {}
+    if writer.TOPIC.name in await bus.topics():
+        partitions = [TopicPartition(writer.TOPIC.name, number) for number in range(writer.TOPIC.partitions)]
+        ends = {tp: (await bus.offsets(tp)).end for tp in partitions}
+        async with bus.assign(partitions, start=EARLIEST) as consumer:
+            while any(ends.values()):
+                for tp, records in (await consumer.fetch(records_max=5000, wait_s=5)).items():
+                    held.update(((tp.partition, record.offset), record.value) for record in records)
+                    if records[-1].offset + 1 >= ends[tp]:
+                        ends[tp] = 0
     lsn = 1
-    while payloads := (result := await client.read(lsn, 1000)).payloads:
-        held.update(enumerate(payloads, result.first_lsn))
-        lsn = result.first_lsn + len(payloads)
-    missing = {lsn: payload for lsn, payload in acknowledged.records.items() if held.get(lsn) != payload}
-    assert not missing, f"appended and acknowledged, but not there: {dict(list(missing.items())[:5])}"
+    while payloads := (await client.read(lsn, 5000)).payloads:
+        held.update(((-1, lsn + index), each) for index, each in enumerate(payloads))
+        lsn += len(payloads)
+    lost = {at: number for at, number in acknowledged.records.items() if held.get(at) != writer.payload(number)}
+    assert not lost, f"{len(lost)} records acknowledged, but not there: {dict(list(lost.items())[:5])}"
+    copies = Counter((partition == -1, payload) for (partition, _), payload in held.items())
+    twice = [at for at, number in acknowledged.records.items() if copies[at[0] == -1, writer.payload(number)] != 1]
+    assert not twice, f"{len(twice)} records are there more than once: {twice[:5]}"
 
 
 @pytest.mark.slow
@@ -102,29 +125,22 @@ async def test_a_killed_tree_comes_back_with_everything_that_it_acknowledged(tmp
     rng = random.Random(20141112)
     tree = Tree(tmp_path / "data")
     acknowledged = Acknowledged()
-    registry = Registry([*catalogue.installed().registry.classes.values(), Counted])
-    number = 0
+    registry = catalogue.installed().registry
     for kill in range(KILLS + 1):
         await tree.start()
         async with open_bus(data_dir=tree.data_dir) as bus, VolumeClient(bus, registry=registry) as client:
-            await bus.create_topics([TopicSpec(name="test.counted")])
             await check(bus, client, acknowledged)
-            if kill == KILLS:
-                break
-            writers = [
-                asyncio.create_task(forever(lambda each: publish(bus, acknowledged, each), number + lane))
-                for lane in (0, 10_000, 20_000)
-            ] + [
-                asyncio.create_task(forever(lambda each: append(client, acknowledged, each), number + lane))
-                for lane in (0, 10_000)
-            ]
-            number += 100_000
-            await asyncio.sleep(rng.uniform(0.05, 1.5))  # the moment of the kill is the seed's, not a condition
-            acknowledged.committed |= await bus.committed(GROUP)
-            await tree.kill()
-            for writer in writers:
-                writer.cancel()
-            await asyncio.gather(*writers, return_exceptions=True)
+        if kill == KILLS:
+            break
+        writers = [Writer(tree.data_dir, what, kill * ROUND_NUMBERS, tmp_path) for what in WRITERS]
+        await asyncio.gather(*(each.start() for each in writers))
+        await asyncio.sleep(rng.uniform(0.05, 1.5))  # the moment of the kill is the seed's, not a condition
+        await tree.kill(*(each.pid for each in writers))
+        for each in writers:
+            acknowledged.take(await each.killed())
+        await eventually(lambda: not leftovers.holders_of(tree.data_dir), "nobody holds the folder open")
     assert await tree.stop() == 0
-    assert len(acknowledged.events) > KILLS
-    assert len(acknowledged.records) > KILLS
+    appended = sum(partition == -1 for partition, _ in acknowledged.records)
+    published = len(acknowledged.records) - appended
+    assert min(appended, published) > KILLS, f"only {published} records published and {appended} appended"
+    assert acknowledged.committed, "no function committed anything"

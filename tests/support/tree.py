@@ -22,7 +22,7 @@ class Tree:
 
     def __init__(self, data_dir: Path, *, bus_url: str = "embedded:") -> None:
         self.data_dir = data_dir
-        self._bus_url = bus_url
+        self.bus_url = bus_url
         self._up: asyncio.subprocess.Process | None = None
 
     @property
@@ -39,7 +39,7 @@ class Tree:
     async def start(self) -> None:
         """Start it and return once every process is ready; nothing is repaired by hand before."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        words = ["--data-dir", str(self.data_dir), "--bus", self._bus_url, "up", "--port", "0"]
+        words = ["--data-dir", str(self.data_dir), "--bus", self.bus_url, "up", "--port", "0"]
         with (self.data_dir / "up.log").open("ab") as log:
             self._up = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "sixfold", *words, stdout=log, stderr=log, start_new_session=True
@@ -55,11 +55,11 @@ class Tree:
             return False
         return status.pid == self._up.pid and all(each.state == "running" for each in status.processes)
 
-    async def kill(self) -> None:
-        """kill -9 of the supervisor and of every child, the first one stopped so that nobody restarts another."""
+    async def kill(self, *others: int) -> None:
+        """kill -9 of the supervisor, every child and `others`; all are stopped first, so nobody sees another one die."""
         assert self._up is not None
         recorded = system.read(self.data_dir)
-        pids = [self._up.pid, *(recorded.processes.values() if recorded else ())]
+        pids = [self._up.pid, *(recorded.processes.values() if recorded else ()), *others]
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
