@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.functions.volume.conftest import RealVolume, level
-from tests.support import buses
+from tests.support import buses, disks
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
@@ -53,13 +53,8 @@ async def test_damage_in_the_middle_of_a_log_stops_that_node_with_a_clear_messag
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with disks.small(tmp_path / "small", size="256k") as folder:
+        yield folder
 
 
 async def test_a_full_disk_ends_its_node_cleanly_and_the_other_five_go_on(volume: RealVolume, small_disk: Path) -> None:
