@@ -27,6 +27,11 @@ from sixfold_events.registry import Registry
 LOCK_WAIT_S = lifeline.GRACE_S + 5.0
 """How long a new process waits for one of its name that lost its supervisor and is about to end."""
 _LOCK_POLL_S = 0.05
+READY = ".ready"
+"""`run/NAME.ready` in the data folder is there while the process NAME serves: what a container's health check asks.
+
+Only for a process that is alone with its name, as every service is.
+"""
 
 
 class AlreadyRunsError(errors.SixfoldError):
@@ -79,8 +84,10 @@ async def host(hosted: Hosted) -> None:
         line.watch(lost)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_signals(process))
-        if hosted.alone or line is not None:
+        alone = hosted.alone or line is not None
+        if alone:
             await stack.enter_async_context(locked(hosted.data_dir, name, clock, wait_s=LOCK_WAIT_S if line else 0.0))
+        mark = stack.enter_context(_marker(hosted.data_dir / control.FOLDER / f"{name}{READY}" if alone else None))
         if hosted.bus_url is not None:
             bus = opening.open_bus(hosted.bus_url, data_dir=hosted.data_dir, clock=clock)
             process.bus = await stack.enter_async_context(bus)
@@ -90,6 +97,7 @@ async def host(hosted: Hosted) -> None:
 
         def ready() -> None:
             log.info("ready", action="ready")
+            mark()
             if line is not None:
                 line.ready()
 
@@ -110,6 +118,26 @@ async def host(hosted: Hosted) -> None:
 def _supervisor_lost(process: Process) -> None:
     structlog.get_logger().warning("the supervisor is gone; stopping", action="supervisor_lost")
     process.stopping.set()
+
+
+@contextlib.contextmanager
+def _marker(path: Path | None) -> Iterator[Callable[[], None]]:
+    """A call that makes the file, which is gone before and after; one that cannot be made is done without."""
+
+    def make() -> None:
+        with contextlib.suppress(OSError):
+            if path is not None:
+                path.touch(0o600)
+
+    def remove() -> None:
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    remove()
+    try:
+        yield make
+    finally:
+        remove()
 
 
 @contextlib.contextmanager
