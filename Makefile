@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 BUS ?= embedded
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports bench clean
+.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Sixfold needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name one with: make PYTHON=python3.12 …")'
@@ -37,6 +37,12 @@ imports: $(STAMP) ## Check that the layers hold
 
 bench: $(STAMP) ## Measure; the last line is one JSON object
 	$(BIN)/python -m bench
+
+bench-runtime: $(STAMP) ## Measure the runtime beside its Python peers on a real Kafka (25 minutes; bench/README.md)
+	$(BIN)/python -m bench.runtime
+
+bench-runtime-soak: $(STAMP) ## Measure a function's memory: a minute idle, ten at full rate
+	$(BIN)/python -m bench.runtime soak
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) .sixfold .kafka dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
