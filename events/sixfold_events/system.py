@@ -54,3 +54,11 @@ class ProcessReported(Event, topic="system.processes", key="process"):
     duration_bounds_s: list[float] = msgspec.field(default_factory=list)
     """Upper bounds of the duration histogram, in seconds."""
     functions: list[FunctionReport] = msgspec.field(default_factory=list)
+
+
+class Tick(Event, topic="system.ticks", key="function"):
+    """It is time for a function that runs by the clock; each handles its own ticks only."""
+
+    function: str
+    at_ms: int
+    """The time that it is for, Unix milliseconds; it may be handled later."""

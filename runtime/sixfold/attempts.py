@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import dead_letter, errors, invocation, lanes
+from sixfold import dead_letter, errors, invocation, lanes, retries, timers
 from sixfold.breaker import Circuit
 from sixfold.bus import port
 from sixfold.calling import Caller, Runner
@@ -66,6 +66,7 @@ class Attempts:
         self._quiet = quiet
         self._lanes = all_lanes
         self._postpone = postpone
+        self._retry_topic = function.retry_topic
         self._intake = Intake(function, process.registry)
         self._circuit = None if function.breaker is None else Circuit(function.breaker)
         self._log = structlog.get_logger().bind(function=function.name)
@@ -117,7 +118,7 @@ class Attempts:
 
     def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
         """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
-        age_s = self._age_s(item[0])
+        age_s = self._age_s(self._original(item[0]))
         verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng, age_s=age_s)
         return self._carry_out(verdict, item, attempt, error, now_s)
 
@@ -135,26 +136,44 @@ class Attempts:
             log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset, attempt=attempt)
             say = log.warning if attempt == 1 else log.debug
             wait_s = round(verdict.at_s - now_s, 3)
+            if self._retry_topic is not None:
+                self._defer(item, verdict.attempt, wait_s)
             say("an attempt failed; it is tried again", action="retry", wait_s=wait_s, why=invocation.describe(error))
-            return verdict
+            return verdict if self._retry_topic is None else None
         assert isinstance(verdict, invocation.Park)
         self._park(item, attempt, error, verdict.reason)
         return None
 
+    def _defer(self, item: lanes.Item, attempt: int, wait_s: float) -> None:
+        """The record waits as a timer, and is done here."""
+        record, partition = item
+        original = self._original(record)
+        due_ms = clocks.now_ms(self._process.clock) + round(wait_s * 1000)
+        timer = retries.timer_of(self._function, original, attempt, due_ms, record.topic)
+        put = timers.put(retries.name_of(original), record.partition, timer)
+        size = counted_bytes(timer.record())
+        partition.made((), [put], size)
+        self._done(partition, record, size)
+
+    def _original(self, record: port.Record) -> port.Record:
+        """`record` as it lay before it failed for the first time."""
+        return retries.read(record).record if record.topic == self._retry_topic else record
+
     def _park(self, item: lanes.Item, attempt: int, error: BaseException, reason: str) -> None:
         record, partition = item
+        original = self._original(record)
         self._log.error(
             "a record was parked",
             action="park",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
+            topic=original.topic,
+            partition=original.partition,
+            offset=original.offset,
             attempt=attempt,
             dead_letters=self._function.dead_letter_topic,
             why=reason,
         )
         self._counters.dead_letters += 1
-        letter = dead_letter.park(self._function, record, attempt, error)
+        letter = dead_letter.park(self._function, original, attempt, error)
         size = counted_bytes(letter)
         partition.made([letter], (), size)
         self._done(partition, record, size)

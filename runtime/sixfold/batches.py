@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from sixfold import calling, invocation, lanes
+from sixfold import calling, invocation, lanes, retries
 from sixfold.attempts import Attempts
 from sixfold.batch_context import BatchContext
 from sixfold.bus import port
@@ -34,15 +34,16 @@ class Batches(Attempts):
         taken, events = self._decoded(items, attempt, now)
         if not taken:
             return
-        ctx = BatchContext(self._function, taken, self._process, attempt)
+        shown = [(self._original(record), partition) for record, partition in taken]
+        ctx = BatchContext(self._function, shown, self._process, attempt)
         error = await self._call(runner, events, ctx, now)
         now, began = self._process.clock.monotonic(), now
         self._counters.observe(now - began)
         self._told(error or next(iter(ctx.failures.values()), None), now)
         if error is None:
-            self._partly(lane, ctx, now)
+            self._partly(lane, taken, ctx, now)
         else:
-            self._wholly(lane, ctx, error, now)
+            self._wholly(lane, taken, attempt, error, now)
 
     def _begins(self, item: lanes.Item, attempt: int) -> bool:
         """Whether a record is still this worker's to handle."""
@@ -60,10 +61,11 @@ class Batches(Attempts):
         for item in items:
             record, partition = item
             try:
-                self._fresh(record)
-                event = self._intake.event(record)
+                original = self._original(record)
+                self._fresh(original)
+                event = self._intake.event(original)
             except Exception as error:
-                self._failed(item, attempt, error, now_s)
+                self._failed(item, self._number(record, attempt), error, now_s)
                 continue
             if event is None:
                 self._counters.skipped += 1
@@ -100,12 +102,12 @@ class Batches(Attempts):
                 self._quiet()
         return error
 
-    def _partly(self, lane: lanes.Lane, ctx: BatchContext, now_s: float) -> None:
+    def _partly(self, lane: lanes.Lane, items: Sequence[lanes.Item], ctx: BatchContext, now_s: float) -> None:
         """The handler returned: what it called failed, and what made too much, is failed; the rest is done."""
         blocked: set[object] = set()
         again: list[lanes.Item] = []
         due_s = now_s
-        for index, item in enumerate(ctx.items):
+        for index, item in enumerate(items):
             record, partition = item
             scope = self._scope(index, record, partition)
             if scope in blocked:
@@ -124,12 +126,16 @@ class Batches(Attempts):
                     partition.made(outputs, rows, size)
                     self._counters.emitted += len(outputs)
                 self._done(partition, record, size)
-            elif (waiting := self._failed(item, ctx.attempt, error, now_s)) is not None:
+            elif (waiting := self._failed(item, self._number(record, ctx.attempt), error, now_s)) is not None:
                 blocked.add(scope)
                 again.append(item)
                 due_s = max(due_s, waiting.at_s)
         if again:
             self._again(lane, again, [(len(again), ctx.attempt + 1)], due_s)
+
+    def _number(self, record: port.Record, attempt: int) -> int:
+        """Number of the attempt at `record`, where its batch is tried for the `attempt`-th time."""
+        return retries.read(record).attempt if record.topic == self._retry_topic else attempt
 
     def _scope(self, index: int, record: port.Record, partition: Partition) -> object:
         """What must stay in order with a record."""
@@ -139,10 +145,11 @@ class Batches(Attempts):
             return partition, record.key
         return index
 
-    def _wholly(self, lane: lanes.Lane, ctx: BatchContext, error: BaseException, now_s: float) -> None:
+    def _wholly(
+        self, lane: lanes.Lane, items: Sequence[lanes.Item], attempt: int, error: BaseException, now_s: float
+    ) -> None:
         """The handler raised: the batch, or its halves, are tried again; in the end all of it is parked."""
         assert self._function.batch is not None
-        items, attempt = list(ctx.items), ctx.attempt
         bisect = self._function.batch.bisect and len(items) > 1
         verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng, bisect=bisect)
         if isinstance(verdict, invocation.Bisect):
@@ -156,6 +163,10 @@ class Batches(Attempts):
             )
             half = len(items) // 2
             self._again(lane, items, [(half, attempt), (len(items) - half, attempt)], verdict.at_s)
+            return
+        if self._retry_topic is not None and not isinstance(verdict, invocation.Abandon | invocation.Halt):
+            for item in items:  # each has attempts of its own
+                self._failed(item, self._number(item[0], attempt), error, now_s)
             return
         if isinstance(verdict, invocation.Park):
             self._counters.failures += 1

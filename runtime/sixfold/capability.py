@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sixfold import dead_letter, errors
+from sixfold import dead_letter, errors, retries
 from sixfold.bus import port
 from sixfold.function import AnyFunction, Function
 from sixfold_events import Event
@@ -122,5 +122,7 @@ def topics_of(capability: Capability) -> tuple[port.TopicSpec, ...]:
     for cls in events_of(capability):
         specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
     for each in functions_of(capability):
+        if each.retry_topic is not None:
+            specs.setdefault(each.retry_topic, retries.topic_spec(each, specs))
         specs.setdefault(each.dead_letter_topic, dead_letter.topic_spec(each, specs))
     return tuple(specs.values())

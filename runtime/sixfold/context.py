@@ -6,6 +6,7 @@ handler returns. `worker.py` then settles it together with the record's offset.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
@@ -14,7 +15,7 @@ import msgspec
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, windows
+from sixfold import errors, timers, windows
 from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold.process import Process
@@ -97,7 +98,7 @@ class Table:
 class Context:
     """One invocation's context."""
 
-    __slots__ = ("_attributes", "_emitted", "_tables", "attempt", "function", "process", "reader", "record")
+    __slots__ = ("_attributes", "_emitted", "_tables", "_timers", "attempt", "function", "process", "reader", "record")
 
     def __init__(
         self, function: AnyFunction, record: port.Record, process: Process, reader: TableReader, attempt: int = 1
@@ -112,6 +113,7 @@ class Context:
         self._attributes: cloudevents.Attributes | None = None
         self._emitted: list[Event] = []
         self._tables: dict[str, Table] = {}
+        self._timers: dict[str, tuple[int, Event] | None] = {}
 
     @property
     def attributes(self) -> cloudevents.Attributes:
@@ -159,12 +161,34 @@ class Context:
     def emit(self, *events: Event) -> None:
         """Publish these when the handler returns. Raises UndeclaredEmitError for a type that `emits=` does not name."""
         for event in events:
-            if type(event) not in self.function.emits:
-                declared = ", ".join(cls.__name__ for cls in self.function.emits) or "nothing"
-                raise UndeclaredEmitError(
-                    f"{self.function.name} emitted {type(event).__name__}, but declares {declared}; add it to emits="
-                )
+            self._check_declared(event)
         self._emitted.extend(events)
+
+    def schedule(self, at: datetime.datetime | datetime.timedelta, event: Event, *, name: str | None = None) -> None:
+        """Publish `event` at a time (with a zone), or so long from now; durable once the handler returned.
+
+        A timer set again under its `name` replaces the one before, of the same source partition (so of the same key);
+        `unschedule` takes it away. Raises UndeclaredEmitError as `emit` does.
+        """
+        self._check_declared(event)
+        if isinstance(at, datetime.timedelta):
+            due_ms = clocks.now_ms(self.clock) + round(at.total_seconds() * 1000)
+        elif at.tzinfo is None:
+            raise errors.FunctionBugError(f"{self.function.name}: {at.isoformat()} has no time zone; add one")
+        else:
+            due_ms = round(at.timestamp() * 1000)
+        self._timers[f"named/{name}" if name else f"{self._derived_id(-1 - len(self._timers))}"] = (due_ms, event)
+
+    def unschedule(self, name: str) -> None:
+        """Take the timer `name` away; nothing happens where there is none, or it has fired."""
+        self._timers[f"named/{name}"] = None
+
+    def _check_declared(self, event: Event) -> None:
+        if type(event) not in self.function.emits:
+            declared = ", ".join(cls.__name__ for cls in self.function.emits) or "nothing"
+            raise UndeclaredEmitError(
+                f"{self.function.name} emitted {type(event).__name__}, but declares {declared}; add it to emits="
+            )
 
     def table(self, name: str) -> Table:
         """The function's table `name`, of this record's partition."""
@@ -193,35 +217,45 @@ class Context:
         """The emitted events as records, with ids derived from this record's position."""
         if not self._emitted:
             return []
-        record, attributes = self.record, self.attributes
         now_ms = clocks.now_ms(self.clock)
-        outputs = []
-        for index, event in enumerate(self._emitted):
-            message = cloudevents.encode(
-                event,
-                cloudevents.Attributes(
-                    id=cloudevents.derived_id(self.function.name, record.topic, record.partition, record.offset, index),
-                    type=event.__event__.type,
-                    source=f"/functions/{self.function.name}",
-                    time_ms=now_ms,
-                    correlation_id=attributes.correlation_id or self.event_id,
-                    causation_id=self.event_id,
-                    traceparent=attributes.traceparent,
-                ),
-            )
-            outputs.append(
-                port.NewRecord(
-                    topic=message.topic,
-                    value=message.value,
-                    key=message.key,
-                    headers=message.headers,
-                    timestamp_ms=message.timestamp_ms,
-                )
-            )
-        return outputs
+        return [self._record(event, index, now_ms) for index, event in enumerate(self._emitted)]
 
     def writes(self) -> list[port.StatePut]:
-        """Every table's writes, for settling."""
-        if not self._tables:
+        """Every table's writes and every timer, for settling."""
+        if not self._tables and not self._timers:
             return []
-        return [put for table in self._tables.values() for put in table.writes()]
+        puts = [put for table in self._tables.values() for put in table.writes()]
+        source = port.TopicPartition(self.record.topic, self.record.partition)
+        for index, (name, entry) in enumerate(self._timers.items()):
+            timer = None
+            if entry is not None:
+                due_ms, event = entry
+                timer = timers.of(self._record(event, -1 - index, due_ms), due_ms=due_ms, source=source)
+            puts.append(timers.put(name, source.partition, timer))
+        return puts
+
+    def _record(self, event: Event, index: int, time_ms: int) -> port.NewRecord:
+        attributes = self.attributes
+        message = cloudevents.encode(
+            event,
+            cloudevents.Attributes(
+                id=self._derived_id(index),
+                type=event.__event__.type,
+                source=f"/functions/{self.function.name}",
+                time_ms=time_ms,
+                correlation_id=attributes.correlation_id or self.event_id,
+                causation_id=self.event_id,
+                traceparent=attributes.traceparent,
+            ),
+        )
+        return port.NewRecord(
+            topic=message.topic,
+            value=message.value,
+            key=message.key,
+            headers=message.headers,
+            timestamp_ms=message.timestamp_ms,
+        )
+
+    def _derived_id(self, index: int) -> str:
+        record = self.record
+        return cloudevents.derived_id(self.function.name, record.topic, record.partition, record.offset, index)

@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
-from sixfold import errors, filters, patterns
+from sixfold import cadence, errors, filters, patterns, timers
 from sixfold.breaker import Breaker
 from sixfold.bus import port
 from sixfold_events import Event
+from sixfold_events.system import Tick
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +41,9 @@ class Retry:
     """The longest wait between two attempts."""
     jitter: float = 0.2
     """Each wait is drawn from the computed one plus or minus this share, so that failures do not retry in step."""
+    mode: Literal["block", "topic"] = "block"
+    """While a record waits for its next attempt, `block`: what must stay in order waits behind it; `topic`: it waits
+    elsewhere, comes back through the topic `NAME.retry`, and those behind it go on."""
     age_max_s: float | None = None
     """A record older than this, by its timestamp, is parked rather than tried (again); None is no limit."""
 
@@ -91,6 +95,8 @@ class Function(Generic[P, R]):
     """Leaves a dependency in peace while it is down; see `breaker.py`."""
     on_failure: str | None = None
     """Topic where records are parked that the function could not handle; None is `NAME.dlq`."""
+    every: cadence.Cadence | None = None
+    """With it the handler is called by the clock, too, with a `Tick`."""
     summary: str = ""
     """First line of the handler's docstring."""
 
@@ -103,6 +109,16 @@ class Function(Generic[P, R]):
         return tuple(dict.fromkeys(cls.__event__.topic for cls in self.on))
 
     @property
+    def retry_topic(self) -> str | None:
+        """Topic through which records come back that failed; None where they wait in place."""
+        return f"{self.name}.retry" if self.retry.mode == "topic" else None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that its consumer group reads: its topics, and its retry topic."""
+        return (*self.topics, self.retry_topic) if self.retry_topic else self.topics
+
+    @property
     def dead_letter_topic(self) -> str:
         """Topic where records are parked that the function could not handle."""
         return self.on_failure or f"{self.name}.dlq"
@@ -110,7 +126,7 @@ class Function(Generic[P, R]):
 
 def function(
     *,
-    on: type[Event] | Sequence[type[Event]],
+    on: type[Event] | Sequence[type[Event]] = (),
     emits: Sequence[type[Event]] = (),
     name: str | None = None,
     ordering: Ordering = "partition",
@@ -123,6 +139,7 @@ def function(
     filter: filters.Pattern | Sequence[filters.Pattern] = (),  # noqa: A002 (Lambda's word for it)
     breaker: Breaker | None = None,
     on_failure: str | None = None,
+    every: str | datetime.timedelta | cadence.Cadence | None = None,
 ) -> Callable[[Callable[P, R]], Function[P, R]]:
     """Declare a handler `handler(event, ctx)`, async or plain (plain ones run in a thread)::
 
@@ -130,10 +147,13 @@ def function(
         async def accept(order: OrderPlaced, ctx: Context) -> None:
             ctx.emit(OrderAccepted(order_id=order.order_id))
 
+    `every` calls it by the clock, with a `Tick`: a cron expression in UTC, a `timedelta`, or a `Cron` with a time zone.
     `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
     FunctionDefinitionError where the declaration contradicts itself.
     """
     types = (on,) if isinstance(on, type) else tuple(on)
+    if every is not None and Tick not in types:
+        types = (*types, Tick)
 
     def declare(handler: Callable[P, R]) -> Function[P, R]:
         made = Function(
@@ -151,6 +171,7 @@ def function(
             filter=(filter,) if isinstance(filter, Mapping) else tuple(filter),
             breaker=breaker,
             on_failure=on_failure,
+            every=_cadence(every),
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
         )
         _check(made)
@@ -172,6 +193,13 @@ def _start(start: port.Start | StartName | datetime.datetime) -> port.Start:
     return names[start]
 
 
+def _cadence(every: str | datetime.timedelta | cadence.Cadence | None) -> cadence.Cadence | None:
+    try:
+        return None if every is None else cadence.of(every)
+    except cadence.CadenceError as error:
+        raise FunctionDefinitionError(f"every: {error}") from error
+
+
 def _check(function: Function[Any, Any]) -> None:
     """Raise FunctionDefinitionError where a declaration contradicts itself."""
     name, batch = function.name, function.batch
@@ -179,6 +207,13 @@ def _check(function: Function[Any, Any]) -> None:
         raise FunctionDefinitionError(f"{name}: on= is empty; name the event types that it consumes")
     if function.concurrency < 1:
         raise FunctionDefinitionError(f"{name}: concurrency is {function.concurrency}, expected 1 or more")
+    if timers.TABLE in function.tables:
+        raise FunctionDefinitionError(f"{name}: the table name {timers.TABLE!r} is taken; choose another")
+    if function.tables and function.retry.mode == "topic":
+        raise FunctionDefinitionError(
+            f'{name}: tables need Retry(mode="block"): a table is a fold of its records in order, and records that come '
+            "back through a retry topic are out of it"
+        )
     if function.tables and function.ordering != "partition":
         raise FunctionDefinitionError(
             f'{name}: tables need ordering="partition", found {function.ordering!r}: a table has one writer per partition'

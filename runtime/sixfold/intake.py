@@ -20,6 +20,7 @@ from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold_events import DecodeError, Event
 from sixfold_events.registry import Registry
+from sixfold_events.system import Tick
 
 _TYPE_INDEX = 2
 """Where our own publisher writes `ce_type` (cloudevents.headers_of); other producers' headers are searched."""
@@ -38,6 +39,7 @@ class Intake:
             if cls.__event__.topic in by_topic:
                 by_topic[cls.__event__.topic].add(cls.__event__.type)
         self._filter = filters.Filter(function.filter) if function.filter else None
+        self._plain = self._filter is None and Tick not in function.on
         self._single = {topic for topic, types in by_topic.items() if len(types) == 1}
 
     def event(self, record: port.Record) -> Event | None:
@@ -48,26 +50,28 @@ class Intake:
         name = type_of(record)
         cls = self._classes.get(name)
         if cls is not None:
-            if self._filter is None:
-                return self._registry.decode_as(cls, value)
-            return self._filtered(cls, record, value)
+            return self._registry.decode_as(cls, value) if self._plain else self._chosen(cls, record, value)
         if name and (name in self._known or record.topic not in self._single):
             return None
         expected = ", ".join(each.__event__.type for each in self._function.on)
         found = f"the unknown type {name.decode(errors='replace')!r}" if name else "no ce_type header"
         raise DecodeError(f"{self._function.name}: expected an event of {expected} on {record.topic}, found {found}")
 
-    def _filtered(self, cls: type[Event], record: port.Record, value: bytes) -> Event | None:
+    def _chosen(self, cls: type[Event], record: port.Record, value: bytes) -> Event | None:
+        """The event if it is one of the function's own ticks, or its filter admits it."""
         decoded: list[Event] = []
 
         def decode() -> Event:
-            decoded.append(self._registry.decode_as(cls, value))
+            if not decoded:
+                decoded.append(self._registry.decode_as(cls, value))
             return decoded[0]
 
-        assert self._filter is not None
-        if not self._filter.admits(record, decode):
+        if cls is Tick:
+            tick = decode()
+            return tick if isinstance(tick, Tick) and tick.function == self._function.name else None
+        if self._filter is not None and not self._filter.admits(record, decode):
             return None
-        return decoded[0] if decoded else decode()
+        return decode()
 
 
 def type_of(record: port.Record) -> bytes:

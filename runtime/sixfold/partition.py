@@ -6,13 +6,14 @@ in the name of a later one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sixfold.bus import port
 from sixfold.context import TableReader
 from sixfold.limits import DEFAULT
 from sixfold.tables import Tables
+from sixfold.timers import Timers
 from sixfold.watermark import Watermark
 
 
@@ -25,18 +26,21 @@ class Share:
     state: dict[tuple[str, bytes], port.StatePut] = field(default_factory=dict)
     offset: int | None = None
     """Outputs and rows of every record below it are in this share or in an earlier one."""
+    resting: int | None = None
+    """With rows and no `offset`: how far the partition was committed or may be when the first of them was made."""
     size_bytes: int = 0
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to settle."""
-        return self.offset is None and not self.outputs
+        return self.offset is None and not self.outputs and not self.state
 
 
 class Partition:
     """An assignment of one partition to this worker."""
 
     __slots__ = (
+        "_on_timer",
         "_share",
         "_share_bytes_max",
         "_shares",
@@ -44,24 +48,38 @@ class Partition:
         "alone",
         "backlog_bytes",
         "backlog_records",
+        "base",
         "highest",
         "next_offset",
         "owned",
         "paused",
+        "reader",
         "running",
         "tables",
+        "timers",
         "tp",
         "watermark",
     )
 
     def __init__(
-        self, tp: port.TopicPartition, reader: TableReader, *, share_bytes_max: int = DEFAULT.settle_bytes_max
+        self,
+        tp: port.TopicPartition,
+        reader: TableReader,
+        *,
+        share_bytes_max: int = DEFAULT.settle_bytes_max,
+        base: int = 0,
+        on_timer: Callable[[], None] = lambda: None,
     ) -> None:
-        """A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
+        """`base` is where reading begins, `on_timer` is called when a timer was set. A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
         self.tp = tp
         self.alone = (self,)
         """Just this one, for whoever takes several."""
+        self.reader = reader
         self.tables = Tables(reader)
+        self.timers = Timers(tp)
+        self._on_timer = on_timer
+        self.base = base
+        """Where reading began: what is committed, or may be."""
         self.accepting = True
         """False once it is being given up: no further record of it is begun."""
         self.owned = True
@@ -100,7 +118,11 @@ class Partition:
         share.size_bytes += size_bytes
         share.outputs += outputs
         if puts:
+            if share.resting is None:
+                share.resting = self.base if self.watermark.position is None else self.watermark.position
             self.tables.wrote(puts)
+            if self.timers.wrote(puts):
+                self._on_timer()
             for put in puts:
                 share.state[put.table, put.key] = put
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import structlog
 
-from sixfold import dead_letter, errors, reporting
+from sixfold import alarms, dead_letter, errors, reporting, retries
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.function import AnyFunction
@@ -65,11 +65,13 @@ async def create_topics(
 ) -> None:
     """Create what `functions` need and `bus` lacks; topics that exist are left as they are."""
     known = await bus.topics()
-    specs = {spec.name: spec for spec in (reporting.TOPIC, *declared)}
+    specs = {spec.name: spec for spec in (*declared, reporting.TOPIC, alarms.TICKS)}
     for function in functions:
         for cls in (*function.on, *function.emits):
             specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
     for function in functions:
+        if function.retry_topic is not None:
+            specs.setdefault(function.retry_topic, retries.topic_spec(function, {**specs, **known}))
         specs.setdefault(function.dead_letter_topic, dead_letter.topic_spec(function, {**specs, **known}))
     missing = [spec for name, spec in specs.items() if name not in known]
     if missing:

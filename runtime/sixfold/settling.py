@@ -47,9 +47,9 @@ class Settler:
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _timer: asyncio.TimerHandle | None = None
 
-    def add(self, partition: Partition, size_bytes: int) -> None:
+    def add(self, partition: Partition, size_bytes: int, *, records: int = 1) -> None:
         """A record of `partition` is done; `size_bytes` of outputs and rows came of it, which others wait for."""
-        self.unsettled += 1
+        self.unsettled += records
         if partition not in self._dirty:
             self._dirty[partition] = None
         if size_bytes:
@@ -130,7 +130,7 @@ class Settler:
                 await self.consumer.settle(
                     records=[output for share in shares for output in share.outputs],
                     state=[put for share in shares for put in share.state.values()],
-                    offsets={share.partition.tp: share.offset for share in shares if share.offset is not None},
+                    offsets=_offsets(shares),
                 )
             except port.FencedError as error:
                 self.counters.fenced += 1
@@ -159,3 +159,13 @@ class Settler:
 
     def _wait_s(self, attempt: int) -> float:
         return min(self.limits.bus_backoff_s * 2.0 ** min(attempt - 1, 20), self.limits.bus_backoff_max_s)
+
+
+def _offsets(shares: Collection[Share]) -> dict[port.TopicPartition, int]:
+    """What to commit. Rows need their partition's offset beside them, also where it has not moved."""
+    offsets: dict[port.TopicPartition, int] = {}
+    for share in shares:
+        offset = share.resting if share.offset is None and share.state else share.offset
+        if offset is not None:
+            offsets[share.partition.tp] = max(offset, offsets.get(share.partition.tp, 0))
+    return offsets

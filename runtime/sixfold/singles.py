@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from sixfold import calling, context, lanes
+from sixfold import calling, context, lanes, retries
 from sixfold.attempts import Attempts
 from sixfold.bus import port
 
@@ -17,6 +17,7 @@ class Singles(Attempts):
         # What the loop needs of `self` is looked up once, not for each record.
         function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
         monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
+        retry_topic = self._retry_topic
         circuit, ageing = self._circuit, function.retry.age_max_s is not None
         now = monotonic()
         until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped
@@ -33,7 +34,10 @@ class Singles(Attempts):
             left -= 1
             if record.offset > partition.highest:
                 partition.highest = record.offset
-            ctx = context.Context(function, record, process, partition.tables, attempt)
+            original = record
+            if retry_topic is not None and record.topic == retry_topic:
+                original, attempt = retries.read(record)
+            ctx = context.Context(function, original, process, partition.tables, attempt)
             outputs: Sequence[port.NewRecord] = ()
             rows: Sequence[port.StatePut] = ()
             size = 0
@@ -42,8 +46,8 @@ class Singles(Attempts):
             partition.running += 1
             try:
                 if ageing:
-                    self._fresh(record)
-                event = decode(record)
+                    self._fresh(original)
+                event = decode(original)
                 if event is not None:
                     runner.started_s = now
                     await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))

@@ -41,6 +41,8 @@ LIMITS = dataclasses.replace(DEFAULT, linger_s=0.001, drain_s=2.0)
 
 
 LOOK_S = 0.1
+_ROUNDING_S = 1e-6
+"""Sums of seconds are off by less than this."""
 
 
 class NotIdleError(errors.SixfoldError, AssertionError):
@@ -76,7 +78,7 @@ class ManualClock:
         """Let `seconds` pass: whoever sleeps no longer than that wakes when the caller next awaits."""
         self._passed_s += max(0.0, seconds)
         for due_s, sleeper in self._sleepers:
-            if due_s <= self._passed_s and not sleeper.done():
+            if due_s <= self._passed_s + _ROUNDING_S and not sleeper.done():
                 sleeper.set_result(None)
 
 
@@ -215,7 +217,7 @@ class Harness:
     async def table(self, function: AnyFunction, name: str) -> dict[str, Any]:
         """All stored rows of a function's table, of all partitions."""
         rows: dict[str, Any] = {}
-        for topic in function.topics:
+        for topic in function.sources:
             for number in range((await self.bus.topics())[topic].partitions):
                 async with self.bus.assign([port.TopicPartition(topic, number)], group=function.name) as consumer:
                     for key, value in await consumer.state_scan(name, number):
@@ -239,7 +241,7 @@ class Harness:
     async def _is_idle(self) -> bool:
         before = self._changes
         for run in self._runs:
-            if any((await self.bus.lag(run.function.name, run.function.topics)).values()):
+            if any((await self.bus.lag(run.function.name, run.function.sources)).values()):
                 return False
         busy = any(run.worker is not None and run.worker.activity().busy for run in self._runs)
         return not busy and before == self._changes
@@ -247,7 +249,7 @@ class Harness:
     async def _describe(self) -> str:
         states = []
         for run in self._runs:
-            lag = sum((await self.bus.lag(run.function.name, run.function.topics)).values())
+            lag = sum((await self.bus.lag(run.function.name, run.function.sources)).values())
             activity = run.worker.activity() if run.worker is not None else None
             states.append(f"{run.function.name} has {lag} records to go ({activity})")
         return "; ".join(states)

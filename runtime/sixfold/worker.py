@@ -20,6 +20,7 @@ import structlog
 
 from sixfold import clock as clocks
 from sixfold import errors
+from sixfold.alarms import Alarms
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.fetching import Fetcher
@@ -36,7 +37,7 @@ class Activity(NamedTuple):
     """What a worker is doing, at one moment."""
 
     busy: bool
-    """A handler runs, records wait for one, or something waits to be settled."""
+    """It is joining its group, a handler runs, records wait for one, or something waits to be settled."""
     due_s: tuple[float, ...]
     """When records that failed get their next attempt, on the process's monotonic clock."""
 
@@ -67,11 +68,13 @@ class Worker:
         bus = process.require_bus()
         bus_clock = bus_clock or clocks.SystemClock()
         self._bus = bus
+        self._joined = False
         self._consumer = bus.subscribe(
-            function.name, function.topics, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
+            function.name, function.sources, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
         )
         self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
         self._fetcher = Fetcher(function.name, self._consumer, bus_clock, limits, self._take_in)
+        self._alarms = Alarms(function, process.clock, self._fetcher.partitions, self._settler, self.counters)
         self._outputs = OutputCheck(limits.result_bytes_max)
         self._handling = Handling(
             function,
@@ -95,9 +98,11 @@ class Worker:
         tasks: list[asyncio.Task[Any]] = []
         try:
             async with self._consumer:
+                self._joined = True
                 fetching = asyncio.create_task(self._fetcher.run(), name=f"{self.function.name} fetch")
                 settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
-                tasks += [fetching, settling, *self._handling.start(stopping)]
+                alarms = asyncio.create_task(self._alarms.run(), name=f"{self.function.name} alarms")
+                tasks += [fetching, settling, alarms, *self._handling.start(stopping)]
                 try:
                     await _until(stopping, tasks)
                 except BaseException:
@@ -113,7 +118,8 @@ class Worker:
 
     def activity(self) -> Activity:
         """What the worker is doing now."""
-        return Activity(self._handling.busy or not self._settler.idle(), self._handling.due_s())
+        busy = not self._joined or self._handling.busy or not self._settler.idle() or self._alarms.overdue
+        return Activity(busy, (*self._handling.due_s(), *self._alarms.retries_s()))
 
     def backlog(self) -> dict[port.TopicPartition, int]:
         """Records fetched and not done, by the partitions that are this worker's."""
@@ -121,12 +127,26 @@ class Worker:
 
     def count(self) -> None:
         """Bring the gauges among the counters up to date."""
-        self.counters.running, self.counters.retrying = self._handling.running, self._handling.retrying
+        self.counters.running = self._handling.running
+        self.counters.retrying = self._handling.retrying + len(self._alarms.retries_s())
 
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
         """These are this worker's from now on (port.Listener)."""
-        for tp in partitions:
-            self._fetcher.partitions[tp] = Partition(tp, self._consumer, share_bytes_max=self._limits.settle_bytes_max)
+        taken = [
+            Partition(
+                tp,
+                self._consumer,
+                share_bytes_max=self._limits.settle_bytes_max,
+                base=self._consumer.position(tp),
+                on_timer=self._alarms.changed,
+            )
+            for tp in partitions
+        ]
+        for partition in taken:
+            self._fetcher.partitions[partition.tp] = partition
+        for partition in taken:
+            with contextlib.suppress(port.FencedError):  # gone meanwhile, as will be told
+                await self._alarms.take(partition)
         self._log.info("partitions assigned", action="assigned", partitions=_names(partitions))
 
     async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:

@@ -128,7 +128,7 @@ class Observation:
         for function in self._known.functions.values():
             try:
                 async with asyncio.timeout(_BUS_WAIT_S):
-                    lag = await opened.lag(function.name, function.topics)
+                    lag = await opened.lag(function.name, function.sources)
             except (errors.SixfoldError, TimeoutError):
                 continue  # a topic that is not made yet, or a bus that just went: the rest is worth telling
             for partition, records in sorted(lag.items()):

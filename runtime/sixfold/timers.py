@@ -1,0 +1,116 @@
+"""Durable timers: events to be published at a time, as rows of a table beside the state of their partition.
+
+A handler that returns stores its timers with its offset; the worker that owns the partition publishes each when it is
+due and deletes its row in the same settle. So a timer outlives crashes and rebalances, and is late rather than lost: it
+fires as soon as somebody owns its partition. On the embedded bus it fires once; on Kafka, where a settle is not one
+transaction by default, a crash at that moment publishes it again with the same event id.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from sixfold.bus import port
+
+TABLE = "sixfold-timers"
+"""Name of the table; functions cannot declare it."""
+
+
+class Timer(msgspec.Struct, frozen=True, array_like=True):
+    """One row: what to publish, and when."""
+
+    due_ms: int
+    """Unix milliseconds."""
+    source: str
+    """Topic of the partition that it belongs to: tables are shared by all topics' partitions of one number."""
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+    def record(self) -> port.NewRecord:
+        """What is published when it is due."""
+        return port.NewRecord(topic=self.topic, value=self.value, key=self.key, headers=self.headers)
+
+
+_DECODER = msgspec.msgpack.Decoder(Timer)
+
+
+def of(record: port.NewRecord, *, due_ms: int, source: port.TopicPartition) -> Timer:
+    """A timer that publishes `record`."""
+    return Timer(
+        due_ms=due_ms,
+        source=source.topic,
+        topic=record.topic,
+        key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+    )
+
+
+def put(name: str, partition: int, timer: Timer | None) -> port.StatePut:
+    """The row that sets timer `name`, in place of one of that name; None takes it away."""
+    return port.StatePut(TABLE, partition, name.encode(), None if timer is None else msgspec.msgpack.encode(timer))
+
+
+class Timers:
+    """The timers of one assigned partition, by name, and the next that are due."""
+
+    def __init__(self, tp: port.TopicPartition) -> None:
+        self._tp = tp
+        self._timers: dict[bytes, Timer] = {}
+        self._heap: list[tuple[int, bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._timers)
+
+    def get(self, key: bytes) -> Timer | None:
+        """The timer of that name."""
+        return self._timers.get(key)
+
+    def all(self) -> Iterable[Timer]:
+        """Every timer."""
+        return self._timers.values()
+
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take what is stored."""
+        for key, value in rows:
+            self._set(key, value)
+
+    def wrote(self, puts: Iterable[port.StatePut]) -> bool:
+        """A handler wrote these rows; whether a timer was among them."""
+        changed = False
+        for each in puts:
+            if each.table == TABLE:
+                self._set(each.key, each.value)
+                changed = True
+        return changed
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        self._timers.pop(key, None)
+        if value is None:
+            return
+        timer = _DECODER.decode(value)
+        if timer.source == self._tp.topic:
+            self._timers[key] = timer
+            heapq.heappush(self._heap, (timer.due_ms, key))
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the first is due; None where there is none."""
+        while self._heap:
+            due_ms, key = self._heap[0]
+            timer = self._timers.get(key)
+            if timer is not None and timer.due_ms == due_ms:
+                return due_ms
+            heapq.heappop(self._heap)  # it was set anew, or taken away
+        return None
+
+    def due(self, now_ms: int) -> Iterator[tuple[bytes, Timer]]:
+        """Take those that are due, the earliest first."""
+        while (next_ms := self.next_ms) is not None and next_ms <= now_ms:
+            _, key = heapq.heappop(self._heap)
+            yield key, self._timers.pop(key)
