@@ -98,7 +98,18 @@ class Table:
 class Context:
     """One invocation's context."""
 
-    __slots__ = ("_attributes", "_emitted", "_tables", "_timers", "attempt", "function", "process", "reader", "record")
+    __slots__ = (
+        "_attributes",
+        "_emitted",
+        "_tables",
+        "_timers",
+        "attempt",
+        "function",
+        "process",
+        "reader",
+        "record",
+        "source",
+    )
 
     def __init__(
         self, function: AnyFunction, record: port.Record, process: Process, reader: TableReader, attempt: int = 1
@@ -108,6 +119,8 @@ class Context:
         """The record as read: topic, partition, offset, key, headers, original bytes."""
         self.process = process
         self.reader = reader
+        self.source: port.TopicPartition | None = None
+        """Partition that timers belong to where that is not the record's: a retry was read from another."""
         self.attempt = attempt
         """1 for the first delivery of this record in this process."""
         self._attributes: cloudevents.Attributes | None = None
@@ -168,9 +181,14 @@ class Context:
         """Publish `event` at a time (with a zone), or so long from now; durable once the handler returned.
 
         A timer set again under its `name` replaces the one before, of the same source partition (so of the same key);
-        `unschedule` takes it away. Raises UndeclaredEmitError as `emit` does.
+        `unschedule` takes it away. Raises UndeclaredEmitError as `emit` does, and FunctionBugError for a name together
+        with `Retry(mode="topic")`, since a retry belongs to another partition than the record that it retries.
         """
         self._check_declared(event)
+        if name is not None and self.function.retry_topic is not None:
+            raise errors.FunctionBugError(
+                f'{self.function.name}: the timer {name!r} has a name, which needs Retry(mode="block")'
+            )
         if isinstance(at, datetime.timedelta):
             due_ms = clocks.now_ms(self.clock) + round(at.total_seconds() * 1000)
         elif at.tzinfo is None:
@@ -225,7 +243,7 @@ class Context:
         if not self._tables and not self._timers:
             return []
         puts = [put for table in self._tables.values() for put in table.writes()]
-        source = port.TopicPartition(self.record.topic, self.record.partition)
+        source = self.source or port.TopicPartition(self.record.topic, self.record.partition)
         for index, (name, entry) in enumerate(self._timers.items()):
             timer = None
             if entry is not None:

@@ -38,6 +38,8 @@ class Singles(Attempts):
             if retry_topic is not None and record.topic == retry_topic:
                 original, attempt = retries.read(record)
             ctx = context.Context(function, original, process, partition.tables, attempt)
+            if original is not record:
+                ctx.source = partition.tp
             outputs: Sequence[port.NewRecord] = ()
             rows: Sequence[port.StatePut] = ()
             size = 0

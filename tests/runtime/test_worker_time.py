@@ -111,6 +111,25 @@ async def test_a_handler_that_fails_sets_no_timer() -> None:
         assert await harness.emitted(Reminder) == [Reminder(number=2)]
 
 
+async def test_a_retry_sets_timers_as_a_first_attempt_does() -> None:
+    """They belong to the partition that the retry was read from, and fire; a name could not be kept apart there."""
+
+    @function(on=Order, emits=[Reminder], retry=Retry(attempts_max=3, backoff_s=10, mode="topic"))
+    async def later(order: Order, ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise TemporaryError("once")
+        ctx.schedule(HOUR, Reminder(number=order.number), name="x" if order.number < 0 else None)
+
+    async with Harness(later, topics=ONE) as harness:
+        await harness.publish(Order(number=1))
+        await harness.until_idle()
+        await harness.advance(3601)
+        assert await harness.emitted(Reminder) == [Reminder(number=1)]
+        await harness.publish(Order(number=-1))
+        with pytest.raises(FunctionBugError, match="has a name"):
+            await harness.until_idle()
+
+
 async def test_many_timers_fire_in_order_of_their_times() -> None:
     """Whatever the order in which they were set; orderings other than by partition may set timers, too."""
 

@@ -186,7 +186,7 @@ class KafkaConsumer:
 
     def position(self, partition: port.TopicPartition) -> int:
         client = self._open_client()
-        if partition not in self.assignment():
+        if partition not in self._members.owned:
             raise errors.UsageError(f"{partition.topic}:{partition.partition} is not assigned; see `assignment()`")
         state = client._subscription.subscription.assignment.state_value(topics.kafka_partition(partition))
         # None while aiokafka asks where the log begins, after retention took the offset that it stood at.
@@ -238,7 +238,7 @@ class KafkaConsumer:
 
     def _check_state(self, table: str, partition: int) -> None:
         changelogs.topic_of(self._group or "", table)
-        if all(owned.partition != partition for owned in self._members.owned):
+        if not self._members.taken_over or all(owned.partition != partition for owned in self._members.owned):
             raise failures.fenced(f"table {table!r} of partition {partition}")
 
     async def seek(self, partition: port.TopicPartition, offset: int) -> None:
