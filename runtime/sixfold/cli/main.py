@@ -33,7 +33,7 @@ VERBS = {
     "functions": Verb("sixfold.cli.listing:functions", "List functions.", _EVENTS),
     "topics": Verb("sixfold.cli.listing:topics", "List topics with their records and lag.", _EVENTS),
     "event": Verb("sixfold.cli.event:app", "Event types and samples.", _EVENTS),
-    "schema": Verb("sixfold.cli.schema:app", "Check and freeze the schemas of event types.", _EVENTS),
+    "schema": Verb("sixfold.cli.schema:app", "Check, freeze, compare and register schemas.", _EVENTS),
     "dlq": Verb("sixfold.cli.dlq:app", "Look at records that functions could not handle.", _EVENTS),
 }
 
