@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ from tests.support.tree import Tree
 
 from sixfold import Event, Publisher
 from sixfold.bus import EARLIEST, TopicPartition, TopicSpec, open_bus
-from sixfold.demo import place, steps
+from sixfold.demo import place, processes, steps
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 
 class Kept(Event, topic="test.kept", key="number"):
@@ -35,10 +36,15 @@ class Demonstration:
 
     def __init__(self, data_dir: Path, checkout: Path, *options: str, script: str = "") -> None:
         words = ["--repository", str(checkout), *options]
-        demo = [sys.executable, "-m", "sixfold", "demo", *words]
+        demo = [sys.executable, "-m", "sixfold", "--bus", "embedded:", "demo", *words]
         self._command = [str(ROOT / "examples" / "demo.sh"), script, *words] if script else demo
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIXFOLD_")}
-        self._environment = {**inherited, "SIXFOLD_DATA_DIR": str(data_dir), "PYTHON": sys.executable}
+        self._environment = {
+            **inherited,
+            "SIXFOLD_DATA_DIR": str(data_dir),
+            "SIXFOLD_BUS": "kafka://127.0.0.1:1",  # of some other system of the user's
+            "PYTHON": sys.executable,
+        }
         self.errors = ""
 
     async def __aenter__(self) -> Demonstration:
@@ -67,6 +73,11 @@ class Demonstration:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    async def unread(self) -> int:
+        """Its exit code, when nobody reads what it says from now on."""
+        self._process._transport.get_pipe_transport(2).close()  # type: ignore[attr-defined]
+        return await self._process.wait()
+
     async def ended(self) -> tuple[int, str, str]:
         """Its exit code, its output and its errors."""
         out, errors = await self._process.communicate()
@@ -83,9 +94,10 @@ async def run(data_dir: Path, checkout: Path, *options: str, script: str = "") -
 
 
 @pytest.fixture
-async def checkout(tmp_path: Path) -> Checkout:
-    """What is pushed."""
-    return await Checkout(tmp_path / "checkout").make()
+async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
+    """What is pushed; where the test fails, what it left behind is ended."""
+    yield await Checkout(tmp_path / "checkout").make()
+    processes.kill(leftovers.processes_of(tmp_path))
 
 
 async def test_a_run_shows_every_step_leaves_no_process_and_can_be_repeated(tmp_path: Path, checkout: Checkout) -> None:
@@ -146,6 +158,7 @@ async def test_a_port_that_is_taken_is_the_reason(tmp_path: Path, checkout: Chec
     [
         pytest.param(signal.SIGINT, "stages build, deploy succeeded", False, 130, id="Ctrl-C"),
         pytest.param(signal.SIGTERM, "starting every process", False, 143, id="SIGTERM"),
+        pytest.param(signal.SIGHUP, "starting every process", False, 129, id="SIGHUP"),
         pytest.param(signal.SIGINT, "stages build, deploy succeeded", True, 130, id="Ctrl-C twice"),
     ],
 )
@@ -162,6 +175,14 @@ async def test_an_interrupted_run_ends_what_it_started(
         found, out, errors = await demonstration.ended()
     assert (found, out) == (code, "")
     assert f"ended by {number.name}" in errors
+    await leftovers.none_left(tmp_path)
+
+
+async def test_a_reader_who_goes_away_ends_the_run(tmp_path: Path, checkout: Checkout) -> None:
+    """`sixfold demo 2>&1 | head`: it cannot show anything any more, and what it started is ended all the same."""
+    async with Demonstration(tmp_path / "data", checkout.folder) as demonstration:
+        await demonstration.until("starting every process")
+        assert await demonstration.unread() == 141
     await leftovers.none_left(tmp_path)
 
 

@@ -23,6 +23,7 @@ from tests.support.waiting import eventually
 
 from sixfold import catalogue
 from sixfold.bus import EARLIEST, Bus, TopicPartition, open_bus
+from sixfold.demo import processes
 from sixfold_functions.volume.client import VolumeClient
 
 KILLS = 20
@@ -118,6 +119,14 @@ async def check(bus: Bus, client: VolumeClient, acknowledged: Acknowledged) -> N
     assert not twice, f"{len(twice)} records are there more than once: {twice[:5]}"
 
 
+async def start_and_check(tree: Tree, acknowledged: Acknowledged) -> None:
+    """`sixfold up` comes back by itself, and has everything."""
+    await tree.start()
+    registry = catalogue.installed().registry
+    async with open_bus(data_dir=tree.data_dir) as bus, VolumeClient(bus, registry=registry) as client:
+        await check(bus, client, acknowledged)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 async def test_a_killed_tree_comes_back_with_everything_that_it_acknowledged(tmp_path: Path) -> None:
@@ -125,21 +134,20 @@ async def test_a_killed_tree_comes_back_with_everything_that_it_acknowledged(tmp
     rng = random.Random(20141112)
     tree = Tree(tmp_path / "data")
     acknowledged = Acknowledged()
-    registry = catalogue.installed().registry
-    for kill in range(KILLS + 1):
-        await tree.start()
-        async with open_bus(data_dir=tree.data_dir) as bus, VolumeClient(bus, registry=registry) as client:
-            await check(bus, client, acknowledged)
-        if kill == KILLS:
-            break
-        writers = [Writer(tree.data_dir, what, kill * ROUND_NUMBERS, tmp_path) for what in WRITERS]
-        await asyncio.gather(*(each.start() for each in writers))
-        await asyncio.sleep(rng.uniform(0.05, 1.5))  # the moment of the kill is the seed's, not a condition
-        await tree.kill(*(each.pid for each in writers))
-        for each in writers:
-            acknowledged.take(await each.killed())
-        await eventually(lambda: not leftovers.holders_of(tree.data_dir), "nobody holds the folder open")
-    assert await tree.stop() == 0
+    try:
+        for kill in range(KILLS):
+            await start_and_check(tree, acknowledged)
+            writers = [Writer(tree.data_dir, what, kill * ROUND_NUMBERS, tmp_path) for what in WRITERS]
+            await asyncio.gather(*(each.start() for each in writers))
+            await asyncio.sleep(rng.uniform(0.05, 1.5))  # the moment of the kill is the seed's, not a condition
+            await tree.kill(*(each.pid for each in writers))
+            for each in writers:
+                acknowledged.take(await each.killed())
+            await eventually(lambda: not leftovers.holders_of(tree.data_dir), "nobody holds the folder open")
+        await start_and_check(tree, acknowledged)
+        assert await tree.stop() == 0
+    finally:
+        processes.kill(leftovers.processes_of(tree.data_dir))  # where the test fails
     appended = sum(partition == -1 for partition, _ in acknowledged.records)
     published = len(acknowledged.records) - appended
     assert min(appended, published) > KILLS, f"only {published} records published and {appended} appended"

@@ -6,6 +6,7 @@ However it ends, what it started has ended; the first thing that went wrong is w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def command(
     It runs in a folder of its own below the data folder and stops what it started. On the embedded bus the folder is
     made anew each time; on Kafka it stays, since the keys and the volume on the cluster need what lies in it.
 
-    Exit codes: 0 all was shown, 1 a step failed, 2 it cannot begin here, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 all was shown, 1 a step failed, 2 it cannot begin here, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 
     Example: [bold]sixfold demo[/bold], or on Kafka: [bold]sixfold --bus kafka://127.0.0.1:9092 demo[/bold]
     """
@@ -52,7 +53,7 @@ def command(
 
 
 class _Interruption:
-    """SIGINT and SIGTERM: the first one ends the step that runs, so that cleaning up comes next; another one kills."""
+    """SIGINT, SIGTERM, SIGHUP: the first one ends the step that runs, so that cleaning up comes next; another kills."""
 
     def __init__(self, kill: Callable[[], None]) -> None:
         task = asyncio.current_task()
@@ -63,12 +64,11 @@ class _Interruption:
         """The first that came."""
         self.cleaning = False
         """From now on a first signal interrupts nothing: what was started is being stopped anyway."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._asked, number)
 
     def _asked(self, number: int) -> None:
         if self.number is not None:
-            common.errors.print("stopping at once")
             self._kill()
             return
         self.number = number
@@ -93,23 +93,24 @@ async def _demonstrate(shell: Shell, port: int) -> list[showing.Line]:
     lines: list[showing.Line] = []
     failure: BaseException | None = None
     trouble: errors.SixfoldError | None = None
-    with showing.Showing(common.errors, clock) as show:
-        try:
+    try:
+        with showing.Showing(common.errors, clock) as show:
             await _steps(steps.Demo(shell, port=port), show, interruption, lines)
-        except BaseException as error:
-            failure = error
-        interruption.cleaning = True
-        show.begin("Stop what was started")
-        try:
-            await shell.stop()
-            await processes.end(started, clock)
-            show.done("nothing of it runs any more")
-        except errors.SixfoldError as error:
-            trouble = error
+    except BaseException as error:
+        failure = error
+    interruption.cleaning = True
+    with contextlib.suppress(OSError, typer.Exit):  # whoever read what is printed may have gone
+        common.errors.print("Stop what was started …", highlight=False)
+    try:
+        await shell.stop()
+        await processes.end(started, clock)
+    except errors.SixfoldError as error:
+        trouble = error
     if trouble is not None:
         common.say(trouble)
     if interruption.number is not None:
-        common.errors.print(f"ended by {signal.Signals(interruption.number).name}")
+        with contextlib.suppress(OSError, typer.Exit):
+            common.errors.print(f"ended by {signal.Signals(interruption.number).name}")
         raise typer.Exit(128 + interruption.number)
     if failure is not None:
         raise failure

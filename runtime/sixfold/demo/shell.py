@@ -17,6 +17,8 @@ from sixfold import errors
 from sixfold.supervisor import control
 
 _OUTPUT_CHARACTERS_MAX = 2000
+_OF_ANOTHER_SYSTEM = ("SIXFOLD_DATA_DIR", "SIXFOLD_BUS", "SIXFOLD_APP")
+"""Variables of the user's own system: the demonstration's commands find theirs by its data folder."""
 START_S = 60.0
 STOP_S = 40.0
 """The supervisor gives each of its stages 20 seconds before it kills."""
@@ -59,7 +61,7 @@ class Shell:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **(env or {})},
+                env=_environment() | (env or {}),
                 start_new_session=True,  # Ctrl-C at the terminal is for the demonstration, which then ends them
             )
         except OSError as error:
@@ -103,6 +105,7 @@ class Shell:
                 "up",
                 "--port",
                 str(port),
+                env=_environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
@@ -148,3 +151,7 @@ class Shell:
         except TimeoutError:
             os.killpg(self.up.pid, signal.SIGKILL)
             await self.up.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_SYSTEM}
