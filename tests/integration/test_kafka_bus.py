@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,6 @@ from tests.support.records import contents, make, numbered, values
 
 from sixfold.bus import port
 from sixfold.bus.kafka import changelogs
-
-
-@pytest.fixture
-def cluster(kafka_bootstrap: str, tmp_path: Path) -> buses.Place:
-    """A place on the session's Kafka."""
-    return buses.Place(f"kafka://{kafka_bootstrap}", tmp_path)
-
-
-@pytest.fixture
-async def kafka(cluster: buses.Place, names: naming.Names) -> AsyncIterator[port.Bus]:
-    """A bus there."""
-    async with buses.open_bus(cluster) as bus:
-        yield bus
-        await names.delete_all(cluster)
 
 
 async def test_no_kafka_at_the_address_is_said_within_seconds(tmp_path: Path) -> None:

@@ -5,30 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support import buses, members, naming, waiting
 from tests.support.records import make, numbered, values
 
 from sixfold.bus import port
+from sixfold.bus.kafka import changelogs, tables
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def cluster(kafka_bootstrap: str, tmp_path: Path) -> buses.Place:
-    """A place on the session's Kafka."""
-    return buses.Place(f"kafka://{kafka_bootstrap}", tmp_path)
-
-
-@pytest.fixture
-async def kafka(cluster: buses.Place, names: naming.Names) -> AsyncIterator[port.Bus]:
-    """A bus there."""
-    async with buses.open_bus(cluster) as bus:
-        yield bus
-        await names.delete_all(cluster)
 
 
 @pytest.mark.slow
@@ -61,3 +47,56 @@ async def test_a_row_that_leaves_its_owner_late_does_not_overwrite_the_next_owne
         await waiting.assigned(third, 1)
         assert await third.state_scan("table", 0) == [(b"k", b"new"), (b"other", b"x")]
         assert values(await waiting.collect(third, 1)) == [9]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_table_larger_than_the_memory_of_its_member_is_restored_and_read(
+    cluster: buses.Place, kafka: port.Bus, names: naming.Names
+) -> None:
+    """200,000 rows, 120 MB, of which the member has a bounded part in memory."""
+    topic, other, group = await make(kafka, names("t")), await make(kafka, names("u")), names("g")
+    await numbered(kafka, topic, 0, 2)
+    async with kafka.subscribe(group, [topic]) as consumer:
+        await waiting.collect(consumer, 2)
+        row = port.StatePut("table", 0, b"000000", b"first")
+        await consumer.settle(state=[row], offsets={port.TopicPartition(topic, 0): 1})
+    for first in range(0, ROWS, 10_000):
+        rows = [
+            port.StatePut("table", 0, b"%06d" % (number * 7919 % ROWS), b"%06d" % number + b"." * 594)
+            for number in range(first, first + 10_000)
+        ]
+        await kafka.publish(changelogs.records(group, rows, {port.TopicPartition(topic, 0): 1}))
+    async with members.joined(cluster, names("h"), [other]) as idle:
+        plain_bytes = await idle.call("memory_bytes_max")
+    async with members.joined(cluster, group, [topic]) as member:
+        keys = [*range(0, ROWS, 997), ROWS - 1]
+        found = await member.call("get", table="table", partition=0, keys=[f"{key * 7919 % ROWS:06}" for key in keys])
+        assert [int(value[:6]) for value in found] == keys
+        grown_bytes = await member.call("memory_bytes_max") - plain_bytes
+    assert grown_bytes < ROWS * 600 / 2
+
+
+async def test_a_restore_that_takes_long_says_how_far_it_is(
+    cluster: buses.Place, kafka: port.Bus, names: naming.Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line every two seconds with the offsets that are left, and one at the end: the partitions stand still meanwhile."""
+    topic, group = await make(kafka, names("t")), names("g")
+    partition = port.TopicPartition(topic, 0)
+    async with kafka.subscribe(group, [topic]) as consumer:
+        await waiting.assigned(consumer, 1)
+        for first in range(0, 5000, 1000):
+            rows = [port.StatePut("table", 0, b"%d" % number, b"x") for number in range(first, first + 1000)]
+            await consumer.settle(state=rows, offsets={partition: 1})
+    monkeypatch.setattr(tables, "TOLD_AFTER_S", 0.0)
+    with capture_logs() as logs:
+        elsewhere = buses.open_bus(buses.Place(cluster.url, cluster.data_dir / "elsewhere"))
+        async with elsewhere as bus, bus.assign([partition], group=group) as reader:
+            assert len(await reader.state_scan("table", 0)) == 5000
+    told = [log for log in logs if log["action"] == "tables.restoring"]
+    assert len(told) >= 5
+    assert [log["offsets_left"] for log in told] == sorted({log["offsets_left"] for log in told}, reverse=True)
+    assert [(log["rows"], log["log_level"]) for log in logs if log["action"] == "tables.restored"] == [(5000, "info")]
+
+
+ROWS = 200_000

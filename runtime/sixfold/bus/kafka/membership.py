@@ -44,8 +44,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._client: Any = None
         self._taking: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
-        self._announced = False
         self._leaving = False
+        self.taken_over = False
+        """Whether the owned partitions are prepared: their tables can be read."""
         self.owned: frozenset[port.TopicPartition] = frozenset()
         self.ready = asyncio.Event()
         """Set while the owned partitions are fetched."""
@@ -68,7 +69,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     def take(self, partitions: Iterable[port.TopicPartition]) -> None:
         """Partitions came: prepare them and begin to fetch."""
         self.owned = frozenset(partitions)
-        self._announced = False
+        self.taken_over = False
         self._taking = asyncio.create_task(self._take(sorted(self.owned)))
 
     async def _take(self, partitions: Sequence[port.TopicPartition]) -> None:
@@ -84,7 +85,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
                     return
                 _log.warning("cannot take over %s yet: %s", partitions, error)
                 await self._clock.sleep(RETRY_S)
-        self._announced = True
+        self.taken_over = True
         if self._listener is not None and partitions:
             try:
                 await self._listener.on_assigned(partitions)
@@ -103,7 +104,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     async def give_up(self, *, lost: bool) -> None:
         """The partitions go: let the listener finish first, unless they are gone already."""
         if self._taking is not None:
-            if not self._announced:
+            if not self.taken_over:
                 self._taking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({self._taking})
@@ -111,7 +112,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         partitions = sorted(self.owned)
         self.ready.clear()
         try:
-            if partitions and self._announced and self._listener is not None and not self._leaving:
+            if partitions and self.taken_over and self._listener is not None and not self._leaving:
                 await self._tell(self._listener, partitions, lost=lost)
         finally:
             self.owned = frozenset()
