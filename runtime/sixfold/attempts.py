@@ -90,6 +90,16 @@ class Attempts:
     def _age_s(self, record: port.Record) -> float:
         return (clocks.now_ms(self._process.clock) - record.timestamp_ms) / 1000
 
+    async def _known(self, partition: Partition, ctx: Context) -> bool:
+        """Whether the event was handled before; only with delivery "effectively-once"."""
+        assert partition.seen is not None
+        return await partition.seen.known(ctx.event_id, clocks.now_ms(self._process.clock))
+
+    async def _noted(self, partition: Partition, ctx: Context) -> list[port.StatePut]:
+        """The rows that say that the event was handled."""
+        assert partition.seen is not None
+        return await partition.seen.note(ctx.event_id, clocks.now_ms(self._process.clock))
+
     def _told(self, error: BaseException | None, now_s: float) -> None:
         """Tell the circuit how a call ended."""
         if self._circuit is not None and self._circuit.ended(error, now_s):

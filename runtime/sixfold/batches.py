@@ -14,6 +14,7 @@ from sixfold import calling, invocation, lanes, retries
 from sixfold.attempts import Attempts
 from sixfold.batch_context import BatchContext
 from sixfold.bus import port
+from sixfold.context import Context
 from sixfold.partition import Partition
 from sixfold_events import Event
 
@@ -31,7 +32,7 @@ class Batches(Attempts):
         if items and (held := self._held_until(now)) is not None:
             self._again(lane, items, [(len(items), attempt)], held)
             return
-        taken, events = self._decoded(items, attempt, now)
+        taken, events = await self._decoded(items, attempt, now)
         if not taken:
             return
         shown = [(self._original(record), partition) for record, partition in taken]
@@ -41,7 +42,7 @@ class Batches(Attempts):
         self._counters.observe(now - began)
         self._told(error or next(iter(ctx.failures.values()), None), now)
         if error is None:
-            self._partly(lane, taken, ctx, now)
+            await self._partly(lane, taken, ctx, now)
         else:
             self._wholly(lane, taken, attempt, error, now)
 
@@ -54,16 +55,24 @@ class Batches(Attempts):
         partition.highest = max(partition.highest, record.offset)
         return True
 
-    def _decoded(self, items: Sequence[lanes.Item], attempt: int, now_s: float) -> tuple[list[lanes.Item], list[Event]]:
+    async def _decoded(
+        self, items: Sequence[lanes.Item], attempt: int, now_s: float
+    ) -> tuple[list[lanes.Item], list[Event]]:
         """The records that the handler gets, and their events."""
         taken: list[lanes.Item] = []
         events: list[Event] = []
+        ids: set[str] = set()
         for item in items:
             record, partition = item
             try:
                 original = self._original(record)
                 self._fresh(original)
                 event = self._intake.event(original)
+                if event is not None and partition.seen is not None:
+                    ctx = Context(self._function, original, self._process, partition.tables)
+                    if ctx.event_id in ids or await self._known(partition, ctx):
+                        event = None
+                    ids.add(ctx.event_id)
             except Exception as error:
                 self._failed(item, self._number(record, attempt), error, now_s)
                 continue
@@ -102,7 +111,7 @@ class Batches(Attempts):
                 self._quiet()
         return error
 
-    def _partly(self, lane: lanes.Lane, items: Sequence[lanes.Item], ctx: BatchContext, now_s: float) -> None:
+    async def _partly(self, lane: lanes.Lane, items: Sequence[lanes.Item], ctx: BatchContext, now_s: float) -> None:
         """The handler returned: what it called failed, and what made too much, is failed; the rest is done."""
         blocked: set[object] = set()
         again: list[lanes.Item] = []
@@ -114,11 +123,16 @@ class Batches(Attempts):
                 again.append(item)
                 continue
             error = ctx.failures.get(index)
-            outputs, rows = ctx.made(index)
             size = 0
-            if error is None and (outputs or rows):
+            outputs: Sequence[port.NewRecord] = ()
+            rows: Sequence[port.StatePut] = ()
+            if error is None:
                 try:
-                    size = self._outputs.measure(self._function, outputs, rows)
+                    outputs, rows = ctx.made(index)
+                    if partition.seen is not None:
+                        rows = [*rows, *await self._noted(partition, ctx[index])]
+                    if outputs or rows:
+                        size = self._outputs.measure(self._function, outputs, rows)
                 except Exception as raised:
                     error = raised
             if error is None:

@@ -10,7 +10,7 @@ import datetime
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
 from sixfold import cadence, errors, filters, patterns, timers
 from sixfold.breaker import Breaker
@@ -18,10 +18,13 @@ from sixfold.bus import port
 from sixfold_events import Event
 from sixfold_events.system import Tick
 
+SEEN_TABLE = "sixfold-seen"
+"""Where `seen.py` keeps the ids of handled events; functions cannot declare it."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Ordering = Literal["partition", "key", "none"]
+Delivery = Literal["at-least-once", "effectively-once", "exactly-once"]
 StartName = Literal["earliest", "latest"]
 
 
@@ -95,6 +98,12 @@ class Function(Generic[P, R]):
     """Leaves a dependency in peace while it is down; see `breaker.py`."""
     on_failure: str | None = None
     """Topic where records are parked that the function could not handle; None is `NAME.dlq`."""
+    delivery: Delivery = "at-least-once"
+    """What a crash or an event that comes twice may do. `at-least-once`: a record may be handled again, and emits the same
+    event ids then. `effectively-once`: events whose id was handled within `dedupe_s` are passed over. `exactly-once`:
+    outputs, rows and offset are one transaction, also on Kafka, for readers of committed records."""
+    dedupe_s: float = 86_400.0
+    """With `effectively-once`: how long ids are known at least; each takes some 50 bytes."""
     every: cadence.Cadence | None = None
     """With it the handler is called by the clock, too, with a `Tick`."""
     summary: str = ""
@@ -139,6 +148,8 @@ def function(
     filter: filters.Pattern | Sequence[filters.Pattern] = (),  # noqa: A002 (Lambda's word for it)
     breaker: Breaker | None = None,
     on_failure: str | None = None,
+    delivery: Delivery = "at-least-once",
+    dedupe_s: float = 86_400.0,
     every: str | datetime.timedelta | cadence.Cadence | None = None,
 ) -> Callable[[Callable[P, R]], Function[P, R]]:
     """Declare a handler `handler(event, ctx)`, async or plain (plain ones run in a thread)::
@@ -171,6 +182,8 @@ def function(
             filter=(filter,) if isinstance(filter, Mapping) else tuple(filter),
             breaker=breaker,
             on_failure=on_failure,
+            delivery=delivery,
+            dedupe_s=dedupe_s,
             every=_cadence(every),
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
         )
@@ -207,8 +220,17 @@ def _check(function: Function[Any, Any]) -> None:
         raise FunctionDefinitionError(f"{name}: on= is empty; name the event types that it consumes")
     if function.concurrency < 1:
         raise FunctionDefinitionError(f"{name}: concurrency is {function.concurrency}, expected 1 or more")
-    if timers.TABLE in function.tables:
-        raise FunctionDefinitionError(f"{name}: the table name {timers.TABLE!r} is taken; choose another")
+    for taken in {timers.TABLE, SEEN_TABLE} & set(function.tables):
+        raise FunctionDefinitionError(f"{name}: the table name {taken!r} is taken; choose another")
+    if function.delivery not in get_args(Delivery):
+        raise FunctionDefinitionError(
+            f"{name}: delivery={function.delivery!r}, expected one of {', '.join(get_args(Delivery))}"
+        )
+    if function.delivery == "effectively-once" and (function.ordering == "none" or function.dedupe_s < 1):
+        raise FunctionDefinitionError(
+            f'{name}: delivery="effectively-once" needs ordering "partition" or "key" and dedupe_s of 1 or more: two '
+            "deliveries of one event must not run side by side"
+        )
     if function.tables and function.retry.mode == "topic":
         raise FunctionDefinitionError(
             f'{name}: tables need Retry(mode="block"): a table is a fold of its records in order, and records that come '

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sixfold.bus import port
 from sixfold.context import TableReader
@@ -15,6 +16,9 @@ from sixfold.limits import DEFAULT
 from sixfold.tables import Tables
 from sixfold.timers import Timers
 from sixfold.watermark import Watermark
+
+if TYPE_CHECKING:
+    from sixfold.seen import Seen
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +59,7 @@ class Partition:
         "paused",
         "reader",
         "running",
+        "seen",
         "tables",
         "timers",
         "tp",
@@ -77,6 +82,8 @@ class Partition:
         self.reader = reader
         self.tables = Tables(reader)
         self.timers = Timers(tp)
+        self.seen: Seen | None = None
+        """With delivery "effectively-once": the events that were handled."""
         self._on_timer = on_timer
         self.base = base
         """Where reading began: what is committed, or may be."""

@@ -36,6 +36,8 @@ class Settler:
     limits: Limits
     counters: Counters
     on_settled: Callable[[], None]
+    atomic: bool = False
+    """Settle in one transaction where the bus would not by itself."""
     unsettled: int = 0
     """Records done since the last round of settles was put together, and those of the round that is on its way."""
     unsettled_bytes: int = 0
@@ -131,6 +133,7 @@ class Settler:
                     records=[output for share in shares for output in share.outputs],
                     state=[put for share in shares for put in share.state.values()],
                     offsets=_offsets(shares),
+                    atomic=self.atomic,
                 )
             except port.FencedError as error:
                 self.counters.fenced += 1

@@ -50,10 +50,14 @@ class Singles(Attempts):
                 if ageing:
                     self._fresh(original)
                 event = decode(original)
+                if event is not None and partition.seen is not None and await self._known(partition, ctx):
+                    event = None
                 if event is not None:
                     runner.started_s = now
                     await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))
                     outputs, rows = ctx.outputs(), ctx.writes()
+                    if partition.seen is not None:
+                        rows = [*rows, *await self._noted(partition, ctx)]
                     if outputs or rows:
                         size = self._outputs.measure(function, outputs, rows)
             except asyncio.CancelledError as cancelled:

@@ -216,12 +216,16 @@ class Harness:
 
     async def table(self, function: AnyFunction, name: str) -> dict[str, Any]:
         """All stored rows of a function's table, of all partitions."""
-        rows: dict[str, Any] = {}
+        rows = await self.table_rows(function, name)
+        return {key.decode(): msgspec.msgpack.decode(value) for key, value in rows.items()}
+
+    async def table_rows(self, function: AnyFunction, name: str) -> dict[bytes, bytes]:
+        """As `table`, as they are stored."""
+        rows: dict[bytes, bytes] = {}
         for topic in function.sources:
             for number in range((await self.bus.topics())[topic].partitions):
                 async with self.bus.assign([port.TopicPartition(topic, number)], group=function.name) as consumer:
-                    for key, value in await consumer.state_scan(name, number):
-                        rows[key.decode()] = msgspec.msgpack.decode(value)
+                    rows.update(await consumer.state_scan(name, number))
         return rows
 
     def _on_change(self) -> None:

@@ -30,6 +30,7 @@ from sixfold.limits import DEFAULT, LettingGo, Limits
 from sixfold.outputs import OutputCheck
 from sixfold.partition import Partition
 from sixfold.process import Process
+from sixfold.seen import Seen
 from sixfold.settling import Settler
 
 
@@ -73,6 +74,7 @@ class Worker:
             function.name, function.sources, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
         )
         self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
+        self._settler.atomic = function.delivery == "exactly-once"
         self._fetcher = Fetcher(function.name, self._consumer, bus_clock, limits, self._take_in)
         self._alarms = Alarms(function, process.clock, self._fetcher.partitions, self._settler, self.counters)
         self._outputs = OutputCheck(limits.result_bytes_max)
@@ -143,6 +145,8 @@ class Worker:
             for tp in partitions
         ]
         for partition in taken:
+            if self.function.delivery == "effectively-once":
+                partition.seen = Seen(partition.tp, partition.tables, self.function.dedupe_s)
             self._fetcher.partitions[partition.tp] = partition
         for partition in taken:
             with contextlib.suppress(port.FencedError):  # gone meanwhile, as will be told
