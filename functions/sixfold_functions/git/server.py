@@ -112,18 +112,24 @@ class GitServer:
         """Stream a push; hold its report until its events are in the log."""
         commands = protocol.PushCommands(self.settings.commands_bytes_max)
         gate = protocol.ReportGate(self.settings.commands_bytes_max)
-        async with (
-            self._turn(self._pushes[name]),
-            service.Child.of("git-receive-pack", path, self.settings, protocol=version, pusher=pusher) as child,
-            # A client that leaves in the middle stops it: git drops what it quarantined, no ref has moved.
-            _beside(_feed(child, body, commands), child) as feeding,
-        ):
-            async for chunk in child.output():
-                gate.side_band = commands.side_band
-                if passing := gate.feed(chunk):
-                    await answer.write(passing)
-            await child.ended()
-            await feeding
+        try:
+            async with (
+                self._turn(self._pushes[name]),
+                service.Child.of("git-receive-pack", path, self.settings, protocol=version, pusher=pusher) as child,
+                # A client that leaves in the middle stops it: git drops what it quarantined, no ref has moved.
+                _beside(_feed(child, body, commands), child) as feeding,
+            ):
+                async for chunk in child.output():
+                    gate.side_band = commands.side_band
+                    if passing := gate.feed(chunk):
+                        await answer.write(passing)
+                await child.ended()
+                await feeding
+        except BaseException:
+            # Git needs no end of the body and no reader of its report to move refs: whatever broke off, they may have.
+            if commands.refs:
+                self.sweep.late(name)
+            raise
         published = await self.sweep.publish(name, commands.refs)
         await answer.write(gate.release() if published else gate.refuse(LATE))
         await answer.end()

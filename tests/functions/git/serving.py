@@ -42,8 +42,10 @@ class FaultyBus:
         self._bus = bus
         self.refuses = refuses
         self.stuck = stuck
+        self.calls = 0
 
     async def publish(self, records: Sequence[port.NewRecord]) -> list[port.Position]:
+        self.calls += 1
         if self.stuck:
             await asyncio.Event().wait()
         if self.refuses:
