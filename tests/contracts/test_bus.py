@@ -17,6 +17,8 @@ Topics: `tests/contracts/test_topics.py`
   test_deleting_a_topic_that_does_not_exist_is_an_error
 - UnknownTopicError, soon; what else was in the call is not stored.
   test_publishing_to_an_unknown_topic_is_an_error_and_stores_nothing
+- UnknownTopicError, though this bus had published there before; the other topics take records as before.
+  test_a_topic_that_was_deleted_elsewhere_fails_a_publish_over_several_and_nothing_is_stored
 - Joining, pinning, asking for offsets or lag: UnknownTopicError, never a wait without end.
   test_reading_an_unknown_topic_is_an_error
 
@@ -161,6 +163,8 @@ Tables: `tests/contracts/test_state.py`
   test_state_moves_with_its_partition
 - Rows of two tables of one partition in one settle: a crash never leaves only one of them.
   test_several_tables_change_together
+- The largest row is stored and read back; of a settle with a larger one nothing is stored.
+  test_a_row_takes_as_many_bytes_as_the_port_says_and_a_much_larger_one_is_refused
 - However a back end keeps them, `topics` does not show it.
   test_tables_are_no_topics_of_the_user
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support import naming, waiting
+from tests.support import buses, naming, waiting
 from tests.support.records import everything, make
 
 from sixfold.bus import port
@@ -84,6 +84,22 @@ async def test_publishing_to_an_unknown_topic_is_an_error_and_stores_nothing(
     with pytest.raises(port.UnknownTopicError, match=names("never")):
         await bus.publish([port.NewRecord(topic, b"x"), port.NewRecord(names("never"), b"x")])
     assert await bus.offsets(port.TopicPartition(topic, 0)) == (0, 0)
+
+
+async def test_a_topic_that_was_deleted_elsewhere_fails_a_publish_over_several_and_nothing_is_stored(
+    place: buses.Place, bus: port.Bus, names: naming.Names
+) -> None:
+    """UnknownTopicError, though this bus had published there before; the other topics take records as before."""
+    stays, goes = await make(bus, names("stays")), await make(bus, names("goes"))
+    both = [port.NewRecord(stays, b"x"), port.NewRecord(goes, b"x")]
+    await bus.publish(both)
+    async with buses.open_bus(place) as elsewhere:
+        await elsewhere.delete_topic(goes)
+    with pytest.raises(port.UnknownTopicError, match=goes):
+        await bus.publish(both)
+    assert await bus.offsets(port.TopicPartition(stays, 0)) == (0, 1)
+    await bus.publish(both[:1])
+    assert await bus.offsets(port.TopicPartition(stays, 0)) == (0, 2)
 
 
 async def test_reading_an_unknown_topic_is_an_error(bus: port.Bus, names: naming.Names) -> None:

@@ -14,8 +14,11 @@ from tests.conftest import missing
 from tests.support import brokers, buses, members, naming, waiting
 from tests.support.records import contents, make, numbered, values
 
+from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.bus.kafka import changelogs
+from sixfold.bus.kafka import settings as kafka_settings
+from sixfold.bus.kafka.client import KafkaBus
 
 
 async def test_no_kafka_at_the_address_is_said_within_seconds(tmp_path: Path) -> None:
@@ -62,6 +65,41 @@ async def test_a_topic_deleted_under_a_publisher_is_an_error_not_a_wait(
     with pytest.raises(port.UnknownTopicError, match=topic):
         await asyncio.wait_for(numbered(kafka, topic, 1, 1), 30)
     await asyncio.wait_for(numbered(kafka, other, 0, 1), 30)
+
+
+@pytest.mark.kafka
+async def test_a_topic_that_goes_while_records_are_on_their_way_is_no_promise_that_nothing_is_stored(
+    cluster: buses.Place, kafka: port.Bus, names: naming.Names
+) -> None:
+    """PartlyStoredError where the deletion is met only by sending; the next call says UnknownTopicError and stores nothing."""
+    stays, goes = await make(kafka, names("stays")), await make(kafka, names("goes"))
+    both = [port.NewRecord(stays, b"x"), port.NewRecord(goes, b"x")]
+    trusting = kafka_settings.KafkaSettings(topic_age_s_max=3600)  # does not look before it sends
+    bootstrap = cluster.url.removeprefix("kafka://")
+    async with KafkaBus(bootstrap, data_dir=cluster.data_dir, clock=clocks.SystemClock(), settings=trusting) as bus:
+        await bus.publish(both)
+        await kafka.delete_topic(goes)
+        with pytest.raises(port.PartlyStoredError, match=goes):
+            await asyncio.wait_for(bus.publish(both), 30)
+        assert await bus.offsets(port.TopicPartition(stays, 0)) == (0, 2)
+        with pytest.raises(port.UnknownTopicError, match=goes):
+            await bus.publish(both)
+        assert await bus.offsets(port.TopicPartition(stays, 0)) == (0, 2)
+
+
+@pytest.mark.kafka
+async def test_a_limit_that_was_lowered_meanwhile_is_no_promise_that_nothing_is_stored(
+    cluster: buses.Place, kafka: port.Bus, names: naming.Names
+) -> None:
+    """PartlyStoredError where the broker refuses one of several records; the next call knows the limit."""
+    topic = await make(kafka, names("t"), 2)
+    records = [port.NewRecord(topic, b"x", partition=0), port.NewRecord(topic, bytes(200_000), partition=1)]
+    await kafka.publish(records)
+    await brokers.configure(cluster.url, topic, {"max.message.bytes": "100000"})
+    with pytest.raises(port.PartlyStoredError, match=topic):
+        await asyncio.wait_for(kafka.publish(records), 30)
+    with pytest.raises(port.RecordTooLargeError):
+        await kafka.publish(records)
 
 
 @pytest.mark.kafka

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 from structlog.testing import capture_logs
-from tests.support import buses, disks, members, naming, waiting
+from tests.support import brokers, buses, disks, members, naming, waiting
 from tests.support.records import make
 
 import sixfold.bus
@@ -131,26 +131,12 @@ async def test_a_copy_that_missed_tombstones_is_not_used(counting: Counting, kaf
                 return b"00" not in [record.key async for batch in batches for record in batch]
 
         # Made with a production's intervals, so compaction is told to hurry.
-        await hurry(kafka, counting.changelog.topic)
+        hurried = {"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "500"}
+        await brokers.configure(kafka.url, counting.changelog.topic, {"cleanup.policy": "compact", **hurried})
         await waiting.eventually(gone, "the tombstone is gone", 60)
     async with counting.member("one", short=True) as consumer:
         assert await consumer.state_get("table", 0, b"00") is None
         assert await consumer.state_get("table", 0, b"39") == b"old"
-
-
-async def hurry(bus: port.Bus, topic: str) -> None:
-    """Have Kafka compact a topic within seconds."""
-    from aiokafka.admin import AIOKafkaAdminClient
-    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
-    entries = {"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "500"}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bus.url.removeprefix("kafka://"))
-    await admin.start()
-    try:
-        entries["cleanup.policy"] = "compact"
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=entries)])
-    finally:
-        await admin.close()
 
 
 @pytest.mark.parametrize("harm", ["another boot", "garbage", "another program's"])

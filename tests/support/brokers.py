@@ -9,9 +9,12 @@ import socket
 import subprocess
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 LOCAL = Path(__file__).parent.parent / "kafka" / "local"
 IMAGE_DEFAULT = "apache/kafka:4.3.1"
@@ -180,3 +183,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def configure(url: str, topic: str, entries: Mapping[str, str]) -> None:
+    """Set a topic's settings, as an operator would; those that are not named go back to the cluster's."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=url.removeprefix("kafka://"))
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(entries))])
+    finally:
+        await admin.close()

@@ -45,6 +45,7 @@ def open_bus(place: Place) -> port.Bus:
             compaction_ms=1000,
             compaction_dirty_ratio=0.01,
             delete_retention_ms=500,
+            topic_age_s_max=0.0,
         )
         bootstrap = place.url.removeprefix("kafka://")
         return kafka.KafkaBus(bootstrap, data_dir=place.data_dir, clock=clock, settings=short)

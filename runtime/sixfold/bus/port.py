@@ -9,7 +9,9 @@ as Kafka's default partitioner sends it; without one, partitions are filled in t
 
 Durability. When `publish` returns, the records are durable: fsynced (embedded), or held by all in-sync replicas
 (Kafka, acks=all). A publish that raises may still have been stored, unless it raised `RecordTooLargeError`,
-`UnknownTopicError` or `StorageFullError`: then nothing of it was. Retries inside the port never store a record twice.
+`UnknownTopicError` or `StorageFullError`: then nothing of it was. On Kafka a topic may be deleted, or its limit lowered,
+while the records of a call are on their way; where that leaves some stored and others not, `PartlyStoredError` says so.
+Retries inside the port never store a record twice.
 
 Groups. Each partition of a group's topics belongs to one member at a time. When a member joins, leaves or dies the
 group rebalances: `Listener.on_revoked` runs to its end before another member gets the partition; `on_lost` says that
@@ -19,8 +21,11 @@ Settling. `Consumer.settle` appends records, stores state and commits offsets. W
 of it or none. With `atomic=False` a back end may do it in that order, so a crash can leave a prefix: outputs without
 state, or both without the commit, never a commit without its outputs. State carries the offset it reflects: a
 consumer whose state reflects more than was committed starts after what its state reflects. A settle for a partition
-that is not this member's own any more raises `FencedError` and stores nothing. An atomic settle may become
-visible to others some moments after it returned, as Kafka's transactions do; whoever takes the partition over sees it.
+that is not this member's own any more raises `FencedError` and stores nothing; one with `atomic=False` that loses it
+halfway may have appended its records. Rows that an owner sends late, after the next one has the partition, are never
+stored: not even a process that slept between its last check and the broker can take state back to an older position.
+An atomic settle may become visible to others some moments after it returned, as Kafka's transactions do; whoever takes
+the partition over sees it.
 
 Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default. A row of state
 takes `ROW_BYTES_MAX`; a larger one raises `RecordTooLargeError`, then nothing of its settle was stored.
@@ -152,6 +157,10 @@ class UnknownTopicError(BusError):
 
 class RecordTooLargeError(BusError):
     """A record is larger than its topic allows, or a row of state larger than any."""
+
+
+class PartlyStoredError(BusError):
+    """Some records of the call may be stored, others cannot be: a topic went, or takes less, while they were sent."""
 
 
 class StorageFullError(BusError):

@@ -105,7 +105,9 @@ class Copies:
             number = self._number(topic, partition)
             newest = sorted(dict(rows).items())  # neighbours go into the same page
             put = [(number, key, value) for key, value in newest if value is not None]
-            connection.executemany("INSERT INTO rows VALUES(?,?,?) ON CONFLICT DO UPDATE SET value = excluded.value", put)
+            connection.executemany(
+                "INSERT INTO rows VALUES(?,?,?) ON CONFLICT DO UPDATE SET value = excluded.value", put
+            )
             gone = [(number, key) for key, value in newest if value is None]
             connection.executemany("DELETE FROM rows WHERE copy = ? AND key = ?", gone)
             connection.executemany(

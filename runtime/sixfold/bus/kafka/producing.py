@@ -178,6 +178,9 @@ class Publisher:
 
     async def place(self, records: Sequence[port.NewRecord]) -> list[tuple[port.NewRecord, int]]:
         """Each record with its partition; raises for a record that cannot be stored, before any is."""
+        names = {record.topic for record in records}
+        if len(names) > 1:
+            await self._admin.confirm(names)
         placed = []
         for record in records:
             topic = self._admin.known(record.topic) or await self._admin.find(record.topic)
@@ -210,6 +213,20 @@ class Publisher:
         if not records:
             return []
         placed = await self.place(records)
+        try:
+            return await self._send(placed)
+        except (port.UnknownTopicError, port.RecordTooLargeError) as error:
+            names = {record.topic for record in records}
+            for name in names:
+                self._admin.forget(name)
+            # What was in the only topic went with it; else others of the call may be stored.
+            if len(names) > 1 or (isinstance(error, port.RecordTooLargeError) and len(records) > 1):
+                raise port.PartlyStoredError(
+                    f"some of {len(records)} records for {', '.join(sorted(names))} may be stored, others are not: {error}"
+                ) from error
+            raise
+
+    async def _send(self, placed: Sequence[tuple[port.NewRecord, int]]) -> list[port.Position]:
         now_ms = clocks.now_ms(self._clock)
         small: list[tuple[int, tuple[port.NewRecord, int]]] = []
         large: list[tuple[int, tuple[port.NewRecord, int]]] = []

@@ -15,6 +15,9 @@ class KafkaSettings:
     """One request to a broker. Shorter than aiokafka's 40 s, so that a broker that is gone is noticed."""
     publish_timeout_s: float = 30.0
     """A publish over all its retries: long enough for a broker to restart and a leader to move."""
+    topic_age_s_max: float = 1.0
+    """A publish to several topics looks again for those that were last seen longer ago: if one was deleted, nothing is
+    stored. One request a second at most, and it takes the time of one."""
     retry_backoff_ms: int = 50
     """Between retries. aiokafka's 100 ms is felt in the first publish after a leader moved."""
     linger_ms: int = 0

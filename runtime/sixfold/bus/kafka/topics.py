@@ -32,6 +32,8 @@ class Topic(NamedTuple):
 
     partitions: int
     record_bytes_max: int
+    seen_s: float
+    """When the cluster last had it so, on the monotonic clock."""
 
 
 class Committed(NamedTuple):
@@ -132,13 +134,25 @@ class TopicAdmin:
                 raise failures.unknown_topic(name)
             await self._clock.sleep(POLL_S)
         entries = (await self.configs([name])).get(name, {})
-        topic = Topic(len(entry["partitions"]), specs.record_bytes_max(entries))
+        topic = Topic(len(entry["partitions"]), specs.record_bytes_max(entries), self._clock.monotonic())
         self._known[name] = topic
         return topic
 
     def known(self, name: str) -> Topic | None:
         """The topic if `find` met it before."""
         return self._known.get(name)
+
+    async def confirm(self, names: Iterable[str]) -> None:
+        """Forget those of these topics that are gone, or were made again with other partitions, since they were met."""
+        now_s = self._clock.monotonic()
+        met = {name: self._known[name] for name in names if name in self._known}
+        old = [name for name, topic in met.items() if now_s - topic.seen_s >= self._settings.topic_age_s_max]
+        described = await self.describe(old) if old else {}
+        for name in old:
+            if name in described and len(described[name]["partitions"]) == met[name].partitions:
+                self._known[name] = met[name]._replace(seen_s=now_s)
+            else:
+                self.forget(name)
 
     def forget(self, name: str) -> None:
         """Ask the cluster again next time: it may have been deleted."""
