@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from sixfold.bus import port
 from sixfold.bus.embedded import batches, wire
 
@@ -44,14 +46,20 @@ class Buffer:
             self.next = batch.last_offset + 1
 
     def take(self, records_max: int) -> list[port.Record]:
-        """Up to `records_max` records, in order."""
+        """Up to `records_max` records, in order. Raises BusError for a batch that is damaged, each time."""
         taken: list[port.Record] = []
         while len(taken) < records_max:
             left = len(self._records) - self._given
             if left == 0:
                 if not self._batches:
                     break
-                self._decode(self._batches.popleft())
+                try:
+                    self._decode(self._batches[0])
+                except msgspec.DecodeError as error:
+                    if taken:
+                        break  # it stays the next one, so that the damage is met, not skipped
+                    raise self._damaged(self._batches[0], error) from error
+                self._batches.popleft()
                 continue
             room = records_max - len(taken)
             if self._given == 0 and left <= room:
@@ -63,12 +71,19 @@ class Buffer:
         return taken
 
     def _decode(self, batch: wire.Stored) -> None:
-        self.bytes -= len(batch.payload)
-        self._given = 0
         # No payload: the owner says that up to there nothing is left to read.
         self._records = batches.records(batch.payload, batch.base_offset, self.partition) if batch.payload else []
+        self.bytes -= len(batch.payload)
+        self._given = 0
         if batch.base_offset < self._from:
             self._records = [record for record in self._records if record.offset >= self._from]
+
+    def _damaged(self, batch: wire.Stored, error: Exception) -> port.BusError:
+        topic, number = self.partition
+        return port.BusError(
+            f"the log is damaged: {topic}:{number} cannot be read from offset {batch.base_offset} to {batch.last_offset} "
+            f"({error}). Restore log.sqlite from a copy, or seek to {batch.last_offset + 1} to go on without these records"
+        )
 
     def clear(self) -> None:
         """Drop what waits."""

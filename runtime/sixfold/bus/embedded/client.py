@@ -172,12 +172,16 @@ class EmbeddedBus:
         group: str = "",
         state: list[wire.State] | None = None,
         offsets: Mapping[int, int] | None = None,
+        keep: bool = False,
     ) -> list[port.Position]:
-        """Append records, and in the same transaction store `state` and commit `offsets` (by partition id)."""
+        """Append records, and in the same transaction store `state` and commit `offsets` (by partition id).
+
+        `keep`: as of `link.write`.
+        """
         for name in {record.topic for record in records}:
             await self.topic(name)
         try:
-            return await self._write(records, consumer, group, state, offsets)
+            return await self._write(records, consumer, group, state, offsets, keep)
         except port.UnknownTopicError:
             # A topic may have been deleted and made again since its ids were learnt; nothing was stored.
             known = dict(self._topics)
@@ -186,7 +190,7 @@ class EmbeddedBus:
                 raise
             for name in {record.topic for record in records}:
                 await self.topic(name)
-            return await self._write(records, consumer, group, state, offsets)
+            return await self._write(records, consumer, group, state, offsets, keep)
 
     async def _write(
         self,
@@ -195,6 +199,7 @@ class EmbeddedBus:
         group: str,
         state: list[wire.State] | None,
         offsets: Mapping[int, int] | None,
+        keep: bool,
     ) -> list[port.Position]:
         laid_out = layout.Layout(
             records,
@@ -209,6 +214,7 @@ class EmbeddedBus:
             group=group,
             state=state,
             offsets=list(offsets.items()) if offsets else None,
+            keep=keep,
         )
         return laid_out.positions(bases)
 

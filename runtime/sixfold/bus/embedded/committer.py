@@ -15,10 +15,10 @@ import apsw
 
 from sixfold import errors
 from sixfold.bus import port
+from sixfold.bus.embedded import damage, wire
 from sixfold.bus.embedded import progress as progress_
 from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import store as store_
-from sixfold.bus.embedded import wire
 
 
 class _Waiting(NamedTuple):
@@ -83,11 +83,12 @@ class Committer:
                 for one in group:
                     answers.append(self._apply(one))
         except Exception as error:  # whatever it is, those who wait must hear of it
-            if isinstance(error, apsw.IOError) and not _is_full(self._store, error):
+            if damage.found(error) or (isinstance(error, apsw.IOError) and not _is_full(self._store, error)):
                 # After a failed fsync the kernel may have dropped what it could not write (fsyncgate): nothing that is
                 # written on top of it can be trusted. The owner gives up; the next one starts from what is readable.
+                problem = translate(self._store, error)
                 for one in group:
-                    one.session.fail(one.write.id, port.BusError(f"the disk under {self._store.path} failed: {error}"))
+                    one.session.fail(one.write.id, problem)
                 self._broken(error)
                 return True
             if last or len(group) == 1:
@@ -117,8 +118,12 @@ def translate(store: store_.Store, error: Exception) -> errors.SixfoldError:
     """The bus's word for what went wrong in the store."""
     if isinstance(error, errors.SixfoldError):
         return error
+    if damage.found(error):
+        return damage.described(store.path, error)
     if isinstance(error, apsw.Error) and _is_full(store, error):
         return port.StorageFullError(
             f"the disk under {store.path} is full: nothing of this call was stored; make room and try again"
         )
-    return port.BusError(f"the log {store.path} failed: {error}")
+    if isinstance(error, apsw.IOError):
+        return port.BusError(f"the disk under {store.path} failed: {error}")
+    return port.BusError(f"the log {store.path} failed: {type(error).__name__}: {error}")

@@ -7,16 +7,25 @@ import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.embedded import buffer, wire
+from sixfold.bus.embedded import buffer, calls, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import settings as settings_
 
 if TYPE_CHECKING:
     from sixfold.bus.embedded import client
+
+
+class _Doubt(NamedTuple):
+    """A settle whose outcome is unknown. Asked for again, it is the same write: what it holds is stored once."""
+
+    records: Sequence[port.NewRecord]
+    state: Sequence[port.StatePut]
+    offsets: Mapping[port.TopicPartition, int]
+    call: calls.Call
 
 
 class BaseConsumer:
@@ -38,17 +47,19 @@ class BaseConsumer:
         self._current: frozenset[int] = frozenset()
         self._arrived: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
+        self._doubt: _Doubt | None = None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._number:
             try:
-                with contextlib.suppress(port.BusUnavailableError):
+                with contextlib.suppress(port.BusError):  # an owner that cannot be told finds out by the connection
                     await self._link.call(wire.Leave(consumer=self._number), wire.Done)
             finally:
                 self._link.detach(self._number)
                 self._number = 0
+        self._take_doubt()
         for one in list(self._buffers.values()):
             self._drop(one)
 
@@ -85,7 +96,15 @@ class BaseConsumer:
         for _ in range(len(self._turns)):
             one = self._turns[0]
             self._turns.rotate(-1)  # who was served first comes last next time
-            if one.active and not one.paused and (records := one.take(records_max)):
+            if one.paused or not one.active:
+                continue
+            try:
+                records = one.take(records_max)
+            except port.BusError:
+                if taken:
+                    break  # what was taken is given out first; it is this partition's turn again
+                raise
+            if records:
                 taken[one.partition] = records
                 records_max -= len(records)
                 if records_max <= 0:
@@ -136,6 +155,8 @@ class BaseConsumer:
             if wants is not None:
                 self._fetched(message.batches, wants)
             self._pump()
+        elif isinstance(message, wire.Troubled):
+            self.failed(wire.error(message.kind, message.message))
 
     def _fetched(self, batches: Sequence[wire.Stored], wants: dict[int, int]) -> None:
         for batch in batches:
@@ -151,7 +172,7 @@ class BaseConsumer:
         self._again()
 
     def failed(self, error: errors.SixfoldError) -> None:
-        """No owner could be reached; the next fetch raises it."""
+        """No owner could be reached, or it has nothing to give; the next fetch raises it."""
         self._current = frozenset()
         self._error = error
         self._wake()
@@ -185,16 +206,34 @@ class BaseConsumer:
                     f"a row of table {row.table!r} has {size} bytes with its key, a row takes {port.ROW_BYTES_MAX}: split "
                     "it over several keys. Nothing was stored"
                 )
-        by_id: dict[int, int] = {}
-        for partition, offset in (offsets or {}).items():
-            by_id[await self._settled_id(partition)] = offset
-        await self._bus.write(
-            records,
-            consumer=self._fence(),
-            group=self._group or "",
-            state=[wire.State(*row) for row in state],
-            offsets=by_id,
-        )
+        offsets = offsets or {}
+        doubt = self._take_doubt(records, state, offsets)
+        try:
+            if doubt is not None:
+                await self._link.again(doubt.call)
+                return
+            by_id: dict[int, int] = {}
+            for partition, offset in offsets.items():
+                by_id[await self._settled_id(partition)] = offset
+            await self._bus.write(
+                records,
+                consumer=self._fence(),
+                group=self._group or "",
+                state=[wire.State(*row) for row in state],
+                offsets=by_id,
+                keep=True,
+            )
+        except calls.InDoubtError as error:
+            self._doubt = _Doubt(records, state, offsets, error.call)
+            raise
+
+    def _take_doubt(self, *wanted: object) -> _Doubt | None:
+        """The settle in doubt, where it is the one that is `wanted`; any other is given up."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is None or doubt[:3] == wanted:
+            return doubt
+        self._link.forget(doubt.call)
+        return None
 
     def _fence(self) -> int:
         return 0

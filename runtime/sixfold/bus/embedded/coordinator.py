@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+import apsw
 
 from sixfold import errors
 from sixfold.bus import port
@@ -33,12 +35,17 @@ class Coordinator:
         loop: asyncio.AbstractEventLoop,
         *,
         grace_s: float,
+        broken: Callable[[Exception], None],
     ) -> None:
-        """For `grace_s` nothing is assigned but to members that come back with claims: the last owner died."""
+        """For `grace_s` nothing is assigned but to members that come back with claims: the last owner died.
+
+        `broken` is told where something that was due could not be done.
+        """
         self._store = store
         self._progress = progress
         self._catalogue = catalogue
         self._loop = loop
+        self._broken = broken
         self._groups: dict[str, group_.Group] = {}
         self._members: dict[int, _Member] = {}
         self._by_consumer: dict[tuple[int, int], _Member] = {}
@@ -54,7 +61,13 @@ class Coordinator:
 
     def _end_grace(self) -> None:
         self._graceful = False
-        self.rebalance(list(self._groups))
+        self._rebalance_due(list(self._groups))
+
+    def _rebalance_due(self, groups: Iterable[str]) -> None:
+        try:
+            self.rebalance(groups)
+        except apsw.Error as error:
+            self._broken(error)
 
     def owns(self, session: session_.Session, consumer: int, partition: int) -> bool:
         """True where the consumer is a member that has the partition."""
@@ -148,7 +161,7 @@ class Coordinator:
         for action in actions:
             self._carry_out(name, action)
         if actions:
-            self.rebalance([name])
+            self._rebalance_due([name])
 
     def _grant(self, join: wire.Join, partition: int) -> wire.Grant:
         log = self._store.logs[partition]

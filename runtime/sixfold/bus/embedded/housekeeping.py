@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 import apsw
+import msgspec
 import structlog
 
 from sixfold import clock as clocks
@@ -66,7 +67,7 @@ class Housekeeper:
                 delay_s = _PAUSE_S
         except apsw.FullError as error:
             _log.warning("no room to clean up the log", action="bus.housekeeping.full", error=str(error))
-        except apsw.Error as error:
+        except (apsw.Error, msgspec.DecodeError) as error:
             self._broken(error)
             return
         self._timer = self._loop.call_later(delay_s, self._look)

@@ -2,7 +2,8 @@
 
 `call` sends a request and returns its reply. When the connection breaks, the link tries for the lock: it becomes the
 owner itself, or finds the new one; then consumers rejoin, and requests without a reply are sent again in their order,
-marked as retries. Nothing is lost, and the owner recognises what its predecessor had stored.
+marked as retries. Nothing is lost, and the owner recognises what its predecessor had stored. `calls.py` gives up on an
+owner that lives but does not answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import socket
+import struct
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -19,7 +22,7 @@ import msgspec
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.embedded import frames, ownership, server, wire
+from sixfold.bus.embedded import calls, frames, ownership, server, wire
 from sixfold.bus.embedded import settings as settings_
 
 _decoder: msgspec.msgpack.Decoder[wire.Response] = msgspec.msgpack.Decoder(wire.Response)
@@ -49,6 +52,15 @@ class _Connection(frames.FrameProtocol):
         self.welcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.writable = asyncio.Event()
         self.writable.set()
+        self.owner = 0
+        """Number of the process at the other end."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("socket")
+        self.owner, _, _ = struct.unpack(
+            "3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
 
     def received(self, message: wire.Response) -> None:
         if isinstance(message, wire.Welcome):
@@ -71,11 +83,6 @@ class _Connection(frames.FrameProtocol):
         self._link.lost(self)
 
 
-class _Pending(msgspec.Struct, gc=False):
-    request: wire.Call
-    future: asyncio.Future[wire.Reply]
-
-
 class Link:
     """One bus's connection. Used by one event loop."""
 
@@ -87,7 +94,7 @@ class Link:
         """Tells this client's writes from others'."""
         self._sequence = itertools.count(1)
         self._ids = itertools.count(1)
-        self._pending: dict[int, _Pending] = {}
+        self._calls = calls.Calls(settings.connect_timeout_s, self.owner_name)
         self._consumers: dict[int, Attached] = {}
         self._consumer_ids = itertools.count(1)
         self._connection: _Connection | None = None
@@ -103,6 +110,7 @@ class Link:
     async def open(self) -> None:
         """Connect. Raises BusError where the log cannot be opened or nobody answers."""
         self._connection = await self._connect()
+        self._calls.heard()
 
     async def close(self) -> None:
         """Disconnect; an owner hands over."""
@@ -115,6 +123,7 @@ class Link:
             self._connection.transport.close()
             self._connection = None
         self._fail(port.BusUnavailableError("the bus was closed"))
+        self._calls.close()
         if self._server is not None:
             await self._server.stop()
             self._server = None
@@ -137,8 +146,13 @@ class Link:
         group: str = "",
         state: list[wire.State] | None = None,
         offsets: list[tuple[int, int]] | None = None,
+        keep: bool = False,
     ) -> list[int]:
-        """Append, store and commit, all or nothing; base offsets of the batches. Sent again until it is answered."""
+        """Append, store and commit, all or nothing; base offsets of the batches. Sent again to each next owner.
+
+        Raises BusUnavailableError where none answers; then it may have been stored. With `keep` that is an InDoubtError,
+        whose call `again` asks for once more, so that it is stored once.
+        """
         request = wire.Write(
             producer=self.producer,
             sent_ms=clocks.now_ms(self.clock),
@@ -148,14 +162,25 @@ class Link:
             state=state or [],
             offsets=offsets or [],
         )
-        return (await self.call(request, wire.Written)).bases
+        return (await self.call(request, wire.Written, keep=keep)).bases
 
-    async def call(self, request: wire.Call, kind: type[R]) -> R:
+    async def again(self, call: calls.Call) -> None:
+        """Wait once more for a write in doubt."""
+        self._calls.again(call)
+        if self._connection is None and not self._closed:
+            self._reconnect()
+        _checked(await self._calls.reply(call), wire.Written)
+
+    def forget(self, call: calls.Call) -> None:
+        """Ask no more for a write in doubt."""
+        self._calls.forget(call)
+
+    async def call(self, request: wire.Call, kind: type[R], *, keep: bool = False) -> R:
         """The reply to `request`. Raises what the owner answered, or BusUnavailableError where there is none."""
         if self._closed:
             raise port.BusUnavailableError("the bus is not open; use it inside `async with`")
         while self._connection is not None and not self._connection.writable.is_set():
-            await self._connection.writable.wait()
+            await self._until_writable(self._connection)
         request.id = next(self._ids)
         if isinstance(request, wire.Write):
             request.sequence = next(self._sequence)  # in the order of sending: a retry's search stops at earlier ones
@@ -164,22 +189,27 @@ class Link:
             raise port.BusError(
                 f"a call of {len(frame)} bytes; at most {self._settings.frame_bytes_max} are taken at once: split it"
             )
-        future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
-        self._pending[request.id] = _Pending(request, future)
-        try:
-            if self._connection is not None:
-                self._connection.send(frame)
-            else:
-                self._reconnect()
-            reply = await future
-        finally:
-            self._pending.pop(request.id, None)
-        if isinstance(reply, wire.Failed):
-            raise wire.error(reply.kind, reply.message)
-        assert isinstance(reply, kind), f"{type(reply).__name__} in answer to {type(request).__name__}"
-        return reply
+        call = self._calls.add(request, keep=keep)
+        if self._connection is not None:
+            self._connection.send(frame)
+        else:
+            self._reconnect()
+        return _checked(await self._calls.reply(call), kind)
 
-    def post(self, message: wire.Fetch | wire.Join | wire.Revoked) -> None:
+    async def _until_writable(self, connection: _Connection) -> None:
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                await connection.writable.wait()
+        except TimeoutError as error:
+            raise port.BusUnavailableError(
+                calls.silent(self.owner_name(), self._settings.connect_timeout_s) + ". Nothing was sent"
+            ) from error
+
+    def owner_name(self) -> str:
+        """Who should answer, for messages."""
+        return f"process {self._connection.owner if self._connection else 'unknown'} on {self._folder}"
+
+    def post(self, message: wire.Fetch | wire.Join | wire.Leave | wire.Revoked) -> None:
         """Send without a reply; dropped where there is no connection, `reconnected` says when there is again."""
         if self._connection is not None:
             self._connection.send(frames.encode(message))
@@ -188,20 +218,21 @@ class Link:
 
     def received(self, message: wire.Response) -> None:
         """A message of the owner."""
+        self._calls.heard()
         if isinstance(message, wire.Push):
-            consumer = self._consumers.get(message.consumer)
-            if consumer is not None:
-                consumer.pushed(message)
+            for number in (message.consumer,) if message.consumer else tuple(self._consumers):
+                consumer = self._consumers.get(number)
+                if consumer is not None:
+                    consumer.pushed(message)
             return
-        pending = self._pending.get(cast("wire.Reply", message).id)
-        if pending is not None and not pending.future.done():
-            pending.future.set_result(cast("wire.Reply", message))
+        self._calls.received(cast("wire.Reply", message))
 
     def lost(self, connection: _Connection) -> None:
         """The connection broke."""
         if connection is self._connection:
             self._connection = None
-            if not self._closed and (self._pending or self._consumers):
+            self._calls.lost()
+            if not self._closed and (self._calls or self._consumers):
                 self._reconnect()
 
     def _reconnect(self) -> None:
@@ -214,21 +245,20 @@ class Link:
         except errors.SixfoldError as error:
             self._fail(error)
             return
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._fail(port.BusError(f"the bus in {self._folder} cannot be opened: {type(error).__name__}: {error}"))
+            return
         if connection.transport is None or connection.transport.is_closing():
             asyncio.get_running_loop().call_soon(self._reconnect)
             return
         self._connection = connection
         for consumer in list(self._consumers.values()):
             consumer.reconnected()
-        for pending in list(self._pending.values()):
-            if isinstance(pending.request, wire.Write):
-                pending.request.retry = True
-            connection.send(frames.encode(pending.request))
+        for request in self._calls.resend():
+            connection.send(frames.encode(request))
 
     def _fail(self, error: errors.SixfoldError) -> None:
-        for pending in self._pending.values():
-            if not pending.future.done():
-                pending.future.set_exception(type(error)(str(error)))
+        self._calls.fail(error)
         for consumer in list(self._consumers.values()):
             consumer.failed(error)
 
@@ -276,3 +306,10 @@ class Link:
                 f"the owner of the bus speaks version {version}, this process {wire.VERSION}; run one version of sixfold"
             )
         return connection
+
+
+def _checked(reply: wire.Reply, kind: type[R]) -> R:
+    if isinstance(reply, wire.Failed):
+        raise wire.error(reply.kind, reply.message)
+    assert isinstance(reply, kind), f"{type(reply).__name__} instead of {kind.__name__}"
+    return reply

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.embedded import buffer, consumer, wire
+from sixfold.bus.embedded import buffer, calls, consumer, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import settings as settings_
 
@@ -58,10 +58,16 @@ class GroupConsumer(consumer.BaseConsumer):
         self._joined = asyncio.get_running_loop().create_future()
         self._join()
         try:
-            await self._joined
-        except BaseException:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                await self._joined
+        except BaseException as error:
+            self._link.post(wire.Leave(consumer=self._number))  # the owner may come to the Join yet
             self._link.detach(self._number)
             self._number = 0
+            if isinstance(error, TimeoutError):
+                raise port.BusUnavailableError(
+                    calls.silent(self._link.owner_name(), self._settings.connect_timeout_s)
+                ) from error
             raise
         return self
 
@@ -90,7 +96,7 @@ class GroupConsumer(consumer.BaseConsumer):
         )
 
     def pushed(self, message: wire.Push) -> None:
-        if isinstance(message, wire.Fetched):
+        if isinstance(message, (wire.Fetched, wire.Troubled)):
             super().pushed(message)
         elif isinstance(message, wire.Joined):
             self._take_joined(message)

@@ -1,10 +1,14 @@
-"""The owner's answers: takes each request of each connection to the store, the committer, the polls or the groups."""
+"""The owner's answers: takes each request of each connection to the store, the committer, the polls or the groups.
+
+Whatever goes wrong is answered: a request without an answer is sent again to each next owner. A log that is damaged is
+not handed on: this owner keeps it and answers everybody with the damage (`damage.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import apsw
 import structlog
@@ -12,7 +16,7 @@ import structlog
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.embedded import catalogue, committer, coordinator, housekeeping, marks, polls, progress, wire
+from sixfold.bus.embedded import catalogue, committer, coordinator, damage, housekeeping, marks, polls, progress, wire
 from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import settings as settings_
 from sixfold.bus.embedded import store as store_
@@ -37,6 +41,7 @@ class Owner:
         self._store = store
         self._stop = stop
         self._closed = False
+        self._damage: port.BusError | None = None
         self.sessions: set[session_.Session] = set()
         self._catalogue = catalogue.Catalogue(store)
         self._polls = polls.Polls(store)
@@ -48,10 +53,9 @@ class Owner:
             self._catalogue,
             loop,
             grace_s=settings.takeover_grace_s if self._marks.members_left else 0.0,
+            broken=self._broken,
         )
-        self._committer = committer.Committer(
-            store, self._progress, loop, committed=self._polls.wake, broken=self._broken
-        )
+        self._committer = committer.Committer(store, self._progress, loop, committed=self._wake, broken=self._broken)
         self._housekeeper = housekeeping.Housekeeper(
             store,
             self._catalogue,
@@ -79,64 +83,94 @@ class Owner:
 
     def closed(self, session: session_.Session) -> None:
         self.sessions.discard(session)
-        if self._closed:
+        if self._closed or self._damage:
             return
-        self._committer.flush()
-        self._polls.drop(session)
-        self._coordinator.drop(session)
+        try:
+            self._committer.flush()
+            self._polls.drop(session)
+            self._coordinator.drop(session)
+        except Exception as error:
+            self._failed(error)
 
     def request(self, session: session_.Session, request: wire.Request) -> None:
         if self._closed:
             return  # the next owner gets it: whoever sent it sends it again
+        if self._damage:
+            _refuse(session, request, self._damage)
+            return
         try:
-            if isinstance(request, wire.Write):
-                self._write(session, request)
-            elif isinstance(request, wire.Fetch):
-                self._polls.add(session, request)
-            elif isinstance(request, wire.Join):
-                self._committer.flush()
-                self._marks.members_come(session.process)
-                self._coordinator.join(session, request)
-            elif isinstance(request, wire.Revoked):
-                self._committer.flush()
-                self._coordinator.released(session, request)
-            elif isinstance(request, wire.Leave):
-                self._committer.flush()
-                self._polls.drop(session, request.consumer)
-                self._coordinator.leave(session, request.consumer)
-                session.push(wire.Done(id=request.id))
-            else:
-                assert not isinstance(request, wire.Hello)
-                self._committer.flush()
-                session.push(self._answers[type(request)](request))
-        except (apsw.Error, errors.SixfoldError) as error:
-            problem = committer.translate(self._store, error)
-            if isinstance(request, wire.Join):
-                session.push(
-                    wire.Joined(consumer=request.consumer, held=[], kind=type(problem).__name__, message=str(problem))
-                )
-            elif isinstance(request, wire.Call):
-                session.fail(request.id, problem)
-            if isinstance(error, apsw.Error) and not isinstance(problem, port.StorageFullError):
-                self._broken(error)
+            self._take(session, request)
+        except Exception as error:
+            _refuse(session, request, self._failed(error))
+
+    def _take(self, session: session_.Session, request: wire.Request) -> None:
+        if isinstance(request, wire.Write):
+            self._write(session, request)
+        elif isinstance(request, wire.Fetch):
+            self._polls.add(session, request)
+        elif isinstance(request, wire.Join):
+            self._committer.flush()
+            self._marks.members_come(session.process)
+            self._coordinator.join(session, request)
+        elif isinstance(request, wire.Revoked):
+            self._committer.flush()
+            self._coordinator.released(session, request)
+        elif isinstance(request, wire.Leave):
+            self._committer.flush()
+            self._polls.drop(session, request.consumer)
+            self._coordinator.leave(session, request.consumer)
+            session.push(wire.Done(id=request.id))
+        else:
+            assert not isinstance(request, wire.Hello)
+            self._committer.flush()
+            session.push(self._answers[type(request)](request))
 
     def close(self) -> None:
         """Commit what came, and leave a mark where members go on under the next owner."""
-        if self._closed:
+        if self._closed or self._damage:
             return
         self._committer.flush()
         self._closed = True
         self._housekeeper.close()
         others = any(session.process != os.getpid() for session in self.sessions)
-        self._marks.leave(members=self._coordinator.active, clients=others)
+        try:
+            self._marks.leave(members=self._coordinator.active, clients=others)
+        except apsw.Error as error:
+            _log.warning("the bus's owner left no mark for the next", action="bus.owner.unmarked", error=str(error))
+
+    def _failed(self, error: Exception) -> errors.SixfoldError:
+        """What to say of `error`, once the owner has drawn its conclusions."""
+        problem = committer.translate(self._store, error)
+        if isinstance(error, errors.SixfoldError) or isinstance(problem, port.StorageFullError):
+            return problem
+        if isinstance(error, apsw.Error) or damage.found(error):
+            self._broken(error)
+        else:
+            _log.error("a request to the bus failed", action="bus.request.failed", exc_info=error)
+        return problem
 
     def _broken(self, error: Exception) -> None:
+        if self._closed or self._damage:
+            return
+        self._housekeeper.close()
+        if damage.found(error):
+            self._damage = damage.described(self._store.path, error)
+            _log.error("the bus's log is damaged", action="bus.log.damaged", error=str(self._damage))
+            for session in self.sessions:
+                session.push(wire.Troubled(consumer=0, kind=type(self._damage).__name__, message=str(self._damage)))
+            return
         _log.error(
             "the bus's disk failed, another owner must start afresh", action="bus.owner.failed", error=str(error)
         )
         self._closed = True
-        self._housekeeper.close()
         self._stop()
+
+    def _wake(self, partitions: Collection[int]) -> None:
+        """There are new records."""
+        try:
+            self._polls.wake(partitions)
+        except Exception as error:  # those who wait must hear of it
+            self._polls.refuse(self._failed(error))
 
     def _write(self, session: session_.Session, write: wire.Write) -> None:
         if write.retry and (bases := self._stored(write)) is not None:
@@ -227,6 +261,16 @@ class Owner:
             request.group, request.table, request.partition, request.after, _ROWS_BYTES_MAX
         )
         return wire.Rows(id=request.id, rows=rows, more=more)
+
+
+def _refuse(session: session_.Session, request: wire.Request, error: errors.SixfoldError) -> None:
+    kind, message = type(error).__name__, str(error)
+    if isinstance(request, wire.Join):
+        session.push(wire.Joined(consumer=request.consumer, held=[], kind=kind, message=message))
+    elif isinstance(request, wire.Fetch):
+        session.push(wire.Troubled(consumer=request.consumer, kind=kind, message=message))
+    elif isinstance(request, wire.Call):
+        session.fail(request.id, error)
 
 
 def too_large(spec: port.TopicSpec, found: int) -> port.RecordTooLargeError:

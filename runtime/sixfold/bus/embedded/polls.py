@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sixfold import errors
 from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import store as store_
 from sixfold.bus.embedded import wire
@@ -48,6 +49,12 @@ class Polls:
         for key, gone in lost.items():
             session, fetch = self._waiting[key]
             session.push(wire.Lost(consumer=fetch.consumer, partitions=gone))
+
+    def refuse(self, error: errors.SixfoldError) -> None:
+        """Tell all that wait that nothing will come."""
+        for key, (session, fetch) in list(self._waiting.items()):
+            self._forget(key)
+            session.push(wire.Troubled(consumer=fetch.consumer, kind=type(error).__name__, message=str(error)))
 
     def drop(self, session: session_.Session, consumer: int | None = None) -> None:
         """Forget a consumer's fetch, or all of a connection."""

@@ -110,13 +110,15 @@ class Server:
                 raise port.BusUnavailableError(f"the bus cannot listen at {path}: {error}") from error
             path.chmod(0o600)
             self._ready.set_result(None)
-            await self._stopping.wait()
-            server.close()
-            owner.close()
-            for session in list(owner.sessions):
-                if session.transport is not None:
-                    session.transport.close()
-            path.unlink(missing_ok=True)
+            try:
+                await self._stopping.wait()
+                server.close()
+                owner.close()
+            finally:  # whoever is connected must learn that nobody answers here any more
+                for session in list(owner.sessions):
+                    if session.transport is not None:
+                        session.transport.close()
+                path.unlink(missing_ok=True)
         finally:
             store.close()
 

@@ -11,7 +11,7 @@ import msgspec
 from sixfold import errors
 from sixfold.bus import port
 
-VERSION = 1
+VERSION = 2
 """Of this protocol; both ends must have the same."""
 
 
@@ -250,6 +250,14 @@ class Lost(_Message, tag=33, kw_only=True):
     partitions: list[int]
 
 
+class Troubled(_Message, tag=34, kw_only=True):
+    """There is nothing to fetch for the consumer, 0 is all of the connection, because of an error."""
+
+    consumer: int
+    kind: str
+    message: str
+
+
 Call = (
     ListTopics
     | CreateTopics
@@ -265,7 +273,7 @@ Call = (
 """Requests with a reply of the same id; resent to the next owner when the connection breaks."""
 Request = Hello | Call | Fetch | Join | Revoked
 Reply = Done | Failed | Topics | Written | Ranges | Found | Committed | Rows
-Push = Fetched | Joined | Assigned | Revoke | Lost
+Push = Fetched | Joined | Assigned | Revoke | Lost | Troubled
 Response = Welcome | Reply | Push
 
 _KINDS: dict[str, type[errors.SixfoldError]] = {
