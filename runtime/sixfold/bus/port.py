@@ -24,8 +24,9 @@ consumer whose state reflects more than was committed starts after what its stat
 that is not this member's own any more raises `FencedError` and stores nothing; one with `atomic=False` that loses it
 halfway may have appended its records. Rows that an owner sends late, after the next one has the partition, are never
 stored: not even a process that slept between its last check and the broker can take state back to an older position.
-An atomic settle may become visible to others some moments after it returned, as Kafka's transactions do; whoever takes
-the partition over sees it.
+(On Kafka an atomic settle over several partitions is refused once the first of them has its new owner.) An atomic settle
+may become visible to others some moments after it returned, as Kafka's transactions do; whoever takes the partition over
+sees it.
 
 Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default. A row of state
 takes `ROW_BYTES_MAX`; a larger one raises `RecordTooLargeError`, then nothing of its settle was stored.

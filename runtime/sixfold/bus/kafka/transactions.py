@@ -1,9 +1,10 @@
-"""Settling in one Kafka transaction: outputs, changelog and offsets appear together or not at all.
+"""Kafka transactions: what one stores appears together or not at all, and nothing of a producer that was fenced.
 
 aiokafka knows no KIP-447, so a broker does not fence a transaction's offsets by the group's generation, only by the
 producer. Hence one transactional producer for each input partition: whoever takes the partition over opens the same
-transactional id, which aborts what the last owner left open and refuses everything that it tries later. A settle over
-several partitions is one transaction, of the first one's producer, with the others' producers opened as well.
+transactional id, which aborts what the last owner left open and refuses everything that it tries later. A transaction
+over several partitions is of the first one's producer, with the others' opened as well. It is fenced when the first one
+has a new owner, which may be a moment after another has: so only an atomic settle, which needs it, spans partitions.
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ class Transactions:
         offsets: Mapping[port.TopicPartition, int],
         now_ms: int,
     ) -> list[port.Position]:
-        """One transaction; where its records lie, in their order. Raises FencedError when another member opened the partition, BusUnavailableError when
-        nobody answers in time; then whether it was committed shows when the partition is opened again.
+        """One transaction; where its records lie, in their order.
+
+        Raises FencedError when another member opened the partition, BusUnavailableError when nobody answers in time; then
+        whether it was committed shows when the partition is opened again.
         """
         first = min(partitions)
         async with contextlib.AsyncExitStack() as held:
