@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from sixfold import children
 from sixfold.context import Context
 from sixfold.function import AnyFunction
 from sixfold.partition import Partition
@@ -60,20 +61,23 @@ class Caller:
     """Calls one function's handler."""
 
     def __init__(self, function: AnyFunction, threads_max: int) -> None:
+        self._children: dict[Runner, children.Child] = {}
         self.inline: Callable[[Any, Any], Awaitable[Any]] | None = (
             function.handler if inspect.iscoroutinefunction(function.handler) else None
         )
-        """The handler to await in the runner's task; None for a plain one, which goes `in_thread`."""
+        """The handler to await in the runner's task; None for a plain one: see `plain`."""
         self._function = function
         self._threads_max = threads_max
         self._pool: futures.ThreadPoolExecutor | None = None
 
     def bound(self, runner: Runner) -> Callable[[Any, Any], Awaitable[Any]]:
-        """`in_thread` for `runner`."""
-        return lambda events, context: self.in_thread(runner, events, context)
+        """`plain` for `runner`."""
+        return lambda events, context: self.plain(runner, events, context)
 
-    async def in_thread(self, runner: Runner, event: Any, context: Any) -> Any:
-        """The plain handler's result."""
+    async def plain(self, runner: Runner, event: Any, context: Any) -> Any:
+        """Call a plain handler: in a thread, or in the runner's own process where it is CPU-bound."""
+        if self._function.cpu_bound:
+            return await self._children.setdefault(runner, children.Child(self._function)).call(event, context)
         if self._pool is None:
             self._pool = futures.ThreadPoolExecutor(self._threads_max, thread_name_prefix=self._function.name)
         call = runner.thread = self._pool.submit(contextvars.copy_context().run, self._function.handler, event, context)
@@ -99,6 +103,8 @@ class Caller:
                 future.exception()
 
     def close(self) -> None:
-        """Take no more calls; threads that still run are left to end by themselves."""
+        """Take no more calls; threads that still run are left to end by themselves, processes are ended."""
+        for child in self._children.values():
+            child.kill()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)

@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, timers, windows
+from sixfold import errors, windows
+from sixfold import timers as timers_
 from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold.process import Process
@@ -102,13 +103,13 @@ class Context:
         "_attributes",
         "_emitted",
         "_tables",
-        "_timers",
         "attempt",
         "function",
         "process",
         "reader",
         "record",
         "source",
+        "timers",
     )
 
     def __init__(
@@ -126,7 +127,8 @@ class Context:
         self._attributes: cloudevents.Attributes | None = None
         self._emitted: list[Event] = []
         self._tables: dict[str, Table] = {}
-        self._timers: dict[str, tuple[int, Event] | None] = {}
+        self.timers: dict[str, tuple[int, Event] | None] = {}
+        """What the handler scheduled, by the timers' names: when (Unix milliseconds) and what; None takes one away."""
 
     @property
     def attributes(self) -> cloudevents.Attributes:
@@ -195,11 +197,11 @@ class Context:
             raise errors.FunctionBugError(f"{self.function.name}: {at.isoformat()} has no time zone; add one")
         else:
             due_ms = round(at.timestamp() * 1000)
-        self._timers[f"named/{name}" if name else f"{self._derived_id(-1 - len(self._timers))}"] = (due_ms, event)
+        self.timers[f"named/{name}" if name else f"{self._derived_id(-1 - len(self.timers))}"] = (due_ms, event)
 
     def unschedule(self, name: str) -> None:
         """Take the timer `name` away; nothing happens where there is none, or it has fired."""
-        self._timers[f"named/{name}"] = None
+        self.timers[f"named/{name}"] = None
 
     def _check_declared(self, event: Event) -> None:
         if type(event) not in self.function.emits:
@@ -240,16 +242,16 @@ class Context:
 
     def writes(self) -> list[port.StatePut]:
         """Every table's writes and every timer, for settling."""
-        if not self._tables and not self._timers:
+        if not self._tables and not self.timers:
             return []
         puts = [put for table in self._tables.values() for put in table.writes()]
         source = self.source or port.TopicPartition(self.record.topic, self.record.partition)
-        for index, (name, entry) in enumerate(self._timers.items()):
+        for index, (name, entry) in enumerate(self.timers.items()):
             timer = None
             if entry is not None:
                 due_ms, event = entry
-                timer = timers.of(self._record(event, -1 - index, due_ms), due_ms=due_ms, source=source)
-            puts.append(timers.put(name, source.partition, timer))
+                timer = timers_.of(self._record(event, -1 - index, due_ms), due_ms=due_ms, source=source)
+            puts.append(timers_.put(name, source.partition, timer))
         return puts
 
     def _record(self, event: Event, index: int, time_ms: int) -> port.NewRecord:

@@ -98,6 +98,8 @@ class Function(Generic[P, R]):
     """Leaves a dependency in peace while it is down; see `breaker.py`."""
     on_failure: str | None = None
     """Topic where records are parked that the function could not handle; None is `NAME.dlq`."""
+    cpu_bound: bool = False
+    """A plain handler runs in `concurrency` processes of its own, which a timeout kills, instead of threads."""
     delivery: Delivery = "at-least-once"
     """What a crash or an event that comes twice may do. `at-least-once`: a record may be handled again, and emits the same
     event ids then. `effectively-once`: events whose id was handled within `dedupe_s` are passed over. `exactly-once`:
@@ -148,6 +150,7 @@ def function(
     filter: filters.Pattern | Sequence[filters.Pattern] = (),  # noqa: A002 (Lambda's word for it)
     breaker: Breaker | None = None,
     on_failure: str | None = None,
+    cpu_bound: bool = False,
     delivery: Delivery = "at-least-once",
     dedupe_s: float = 86_400.0,
     every: str | datetime.timedelta | cadence.Cadence | None = None,
@@ -158,6 +161,7 @@ def function(
         async def accept(order: OrderPlaced, ctx: Context) -> None:
             ctx.emit(OrderAccepted(order_id=order.order_id))
 
+    `cpu_bound` runs plain ones in processes; such a function is defined at the top level of its module, and has no tables.
     `every` calls it by the clock, with a `Tick`: a cron expression in UTC, a `timedelta`, or a `Cron` with a time zone.
     `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
     FunctionDefinitionError where the declaration contradicts itself.
@@ -182,6 +186,7 @@ def function(
             filter=(filter,) if isinstance(filter, Mapping) else tuple(filter),
             breaker=breaker,
             on_failure=on_failure,
+            cpu_bound=cpu_bound,
             delivery=delivery,
             dedupe_s=dedupe_s,
             every=_cadence(every),
@@ -222,6 +227,10 @@ def _check(function: Function[Any, Any]) -> None:
         raise FunctionDefinitionError(f"{name}: concurrency is {function.concurrency}, expected 1 or more")
     for taken in {timers.TABLE, SEEN_TABLE} & set(function.tables):
         raise FunctionDefinitionError(f"{name}: the table name {taken!r} is taken; choose another")
+    if function.cpu_bound and (inspect.iscoroutinefunction(function.handler) or function.tables):
+        raise FunctionDefinitionError(
+            f"{name}: cpu_bound=True needs a plain handler (def, not async def) and no tables: it runs in another process"
+        )
     if function.delivery not in get_args(Delivery):
         raise FunctionDefinitionError(
             f"{name}: delivery={function.delivery!r}, expected one of {', '.join(get_args(Delivery))}"

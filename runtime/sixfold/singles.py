@@ -54,7 +54,7 @@ class Singles(Attempts):
                     event = None
                 if event is not None:
                     runner.started_s = now
-                    await (inline(event, ctx) if inline else self._caller.in_thread(runner, event, ctx))
+                    await (inline(event, ctx) if inline else self._caller.plain(runner, event, ctx))
                     outputs, rows = ctx.outputs(), ctx.writes()
                     if partition.seen is not None:
                         rows = [*rows, *await self._noted(partition, ctx)]
