@@ -17,34 +17,33 @@ import uvloop
 
 from bench.__main__ import ROOT, local_kafka
 from bench.runtime import consuming, environments, flatness, memory, pending, publishing, restarts, scale, workers
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import Lab
 from sixfold.bus import open_bus
 
+Part = Callable[[Lab], Awaitable[Outcome]]
+PARTS: tuple[tuple[tuple[str, ...], Part], ...] = (
+    (tuple(consuming.NOOP), consuming.noop),
+    (("batch_vs_bare",), consuming.batch),
+    (("keyed_io_vs_best_peer",), consuming.keyed),
+    (("workers2_vs_1",), workers.workers),
+    (("publish_vs_bare",), publishing.publishing),
+    (pending.EXACTLY_ONCE, pending.exactly_once),
+    (("flat_partitions",), flatness.partitions),
+    (("flat_functions",), flatness.functions),
+    (("flat_keys",), flatness.keys),
+    (("restart_s_embedded", "restart_s_kafka"), restarts.restarts),
+)
+"""The results in the order in which they are measured."""
 SOAK = ("memory_mb_max", "memory_growth_mb")
 
 
 async def measure(lab: Lab, *, soak: bool) -> Outcome:
     """Every measurement that the scale asks for."""
-    topics = consuming.Topics(lab)
-    parts: list[tuple[tuple[str, ...], Callable[[], Awaitable[Outcome]]]] = [
-        (tuple(consuming.NOOP), lambda: consuming.noop(lab, topics)),
-        (("batch_vs_bare",), lambda: consuming.batch(lab, topics)),
-        (("keyed_io_vs_best_peer",), lambda: consuming.keyed(lab, topics)),
-        (("workers2_vs_1",), lambda: workers.workers(lab)),
-        (("publish_vs_bare",), lambda: publishing.publishing(lab)),
-        (pending.EXACTLY_ONCE, lambda: pending.exactly_once(lab)),
-        (("flat_partitions",), lambda: flatness.partitions(lab)),
-        (("flat_functions",), lambda: flatness.functions(lab)),
-        (("flat_keys",), lambda: flatness.keys(lab)),
-        (("restart_s_embedded", "restart_s_kafka"), lambda: restarts.restarts(lab)),
-    ]
-    if soak:
-        parts = [(SOAK, lambda: memory.soak(lab))]
     outcome = Outcome()
-    for names, part in parts:
+    for names, part in ((SOAK, memory.soak),) if soak else PARTS:
         if lab.scale.wants(*names):
-            outcome.merge(await part())
+            outcome.merge(await part(lab))
     if not soak and lab.scale.wants(*SOAK):
         for name in SOAK:
             outcome.lack(name, "run `make bench-runtime-soak`")

@@ -6,8 +6,9 @@ import functools
 from typing import NamedTuple
 
 from bench.runtime import load, rounds
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import Lab, consuming_rate
+from bench.runtime.sides import consuming_rate
 
 KEYED_CONCURRENCY = 600
 """Handlers at once on our side: 10 ms each make 60,000/s, so that the worker, not the number, is the limit."""
@@ -34,48 +35,30 @@ BATCH = Peer("bare", "batch", 600_000)
 KEYED = {
     "faststream": Peer("faststream.faststream_app", "keyed", 9_600),
     "faust": Peer("faust.faust_app", "keyed", 9_600),
-    "quix": Peer("quix.quix_app", "keyed", 1_200),
     "bare_by_hand": Peer("bare", "keyed", 120_000),
 }
 BY_HAND = "bare_by_hand"
 """Lanes written by hand are no setting of a peer; its figure is shown beside the others and is not one of them."""
 
 
-class Topics:
-    """Filled topics, one for each number of records, shared by all groups."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._filled: dict[int, str] = {}
-
-    async def of(self, usual: int) -> tuple[str, int]:
-        """A topic with `usual` records at this run's scale, and their number."""
-        count = self._lab.scale.records(usual)
-        if count not in self._filled:
-            topic = self._lab.name("readings")
-            await load.fill(self._lab.bus, topic, range(count))
-            self._filled[count] = topic
-        return self._filled[count], count
-
-
-async def noop(lab: Lab, topics: Topics) -> Outcome:
+async def noop(lab: Lab) -> Outcome:
     """A no-op async handler, one event at a time."""
     outcome = Outcome()
     for name, peer in NOOP.items():
         if lab.scale.wants(name):
-            outcome.merge(await _against(lab, topics, name, peer, mode="noop"))
+            outcome.merge(await _against(lab, name, peer, mode="noop"))
     return outcome
 
 
-async def batch(lab: Lab, topics: Topics) -> Outcome:
+async def batch(lab: Lab) -> Outcome:
     """A no-op async handler, many events at a time."""
-    return await _against(lab, topics, "batch_vs_bare", BATCH, mode="batch")
+    return await _against(lab, "batch_vs_bare", BATCH, mode="batch")
 
 
-async def _against(lab: Lab, topics: Topics, name: str, peer: Peer, *, mode: str) -> Outcome:
+async def _against(lab: Lab, name: str, peer: Peer, *, mode: str) -> Outcome:
     """Ours and `peer` in turn."""
-    topic, count = await topics.of(OURS)
-    their_topic, their_count = await topics.of(peer.records)
+    topic, count = await lab.readings(OURS)
+    their_topic, their_count = await lab.readings(peer.records)
     rates = await rounds.interleaved(
         {
             "ours": functools.partial(consuming_rate, lab, "ours", topic, count, mode=mode),
@@ -88,16 +71,16 @@ async def _against(lab: Lab, topics: Topics, name: str, peer: Peer, *, mode: str
     return outcome
 
 
-async def keyed(lab: Lab, topics: Topics) -> Outcome:
+async def keyed(lab: Lab) -> Outcome:
     """10 ms awaited per event, the order of each key kept, against the best of the peers' settings that keep it."""
-    topic, count = await topics.of(OURS_KEYED)
+    topic, count = await lab.readings(OURS_KEYED)
     sides = {
         "ours": functools.partial(
             consuming_rate, lab, "ours", topic, count, mode="keyed", concurrency=KEYED_CONCURRENCY
         )
     }
     for name, peer in KEYED.items():
-        their_topic, their_count = await topics.of(peer.records)
+        their_topic, their_count = await lab.readings(peer.records)
         sides[name] = functools.partial(
             consuming_rate, lab, peer.side, their_topic, their_count, mode="keyed", concurrency=load.PARTITIONS
         )

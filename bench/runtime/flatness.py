@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from bench.runtime import load, rounds, sides
 from bench.runtime.job import KEYS
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import Lab
 from sixfold.bus import StatePut, TopicPartition, TopicSpec
 
 PARTITIONS = (1, 4, 16, 64)

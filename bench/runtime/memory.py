@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.runtime import load
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from bench.runtime.rounds import Figure
-from bench.runtime.sides import Lab, SideError, command, job, started
+from bench.runtime.sides import SideError, command, job, started
 from sixfold.bus import TopicSpec
 
 SAMPLE_S = 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 import sixfold
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import Lab
 
 EXACTLY_ONCE = ("eos_per_s", "eos_p50_ms", "eos_duplicates")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 
 from bench.runtime import load, rounds
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import Lab, SideError, command, job, started
+from bench.runtime.sides import SideError, command, job, started
 from sixfold.bus import TopicPartition, TopicSpec
 from sixfold.bus.kafka.settings import KafkaSettings
 

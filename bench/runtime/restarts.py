@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bench.runtime import load, rounds
 from bench.runtime.job import SAY_EVERY
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import Lab, started
+from bench.runtime.sides import started
 from sixfold.bus import open_bus
 
 RECORDS = 12_000

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -17,14 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.runtime import environments, load
 from bench.runtime.job import Job
-from bench.runtime.scale import Scale
-from sixfold.bus import Bus
+from bench.runtime.lab import Lab
 
 ROOT = Path(__file__).parents[2]
 RUN_TIMEOUT_S = 300.0
@@ -35,22 +32,6 @@ POLL_S = 0.005
 
 class SideError(RuntimeError):
     """A side failed, or did not do what it was asked to; its figure would mean nothing."""
-
-
-@dataclass(frozen=True)
-class Lab:
-    """What a measurement works with."""
-
-    bus: Bus
-    bootstrap: str
-    folder: Path
-    """For files of the measured processes; on the project's own disk."""
-    scale: Scale
-    _names: itertools.count[int] = field(default_factory=itertools.count)
-
-    def name(self, what: str) -> str:
-        """A name for a topic or a group that nobody used before."""
-        return f"bench.{what}.{os.getpid()}.{next(self._names)}"
 
 
 def job(lab: Lab, topic: str, count: int, *, mode: str, **more: Any) -> Job:

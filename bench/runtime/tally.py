@@ -25,6 +25,7 @@ class Tally:
         self._count = count
         self._warm = max(1, warm)
         self._first_s = 0.0
+        self._first_cpu_s = 0.0
 
     def add(self, number: int) -> None:
         """A record was handled; says the result after the last one."""
@@ -32,6 +33,7 @@ class Tally:
         self.numbers += number
         if self.handled == self._warm:
             self._first_s = time.monotonic()
+            self._first_cpu_s = time.process_time()
         elif self.handled == self._count:
             say(
                 handled=self.handled,
@@ -39,6 +41,7 @@ class Tally:
                 violations=self.violations,
                 first_s=self._first_s,
                 last_s=time.monotonic(),
+                cpu_s=time.process_time() - self._first_cpu_s,
             )
 
 

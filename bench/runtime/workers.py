@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.runtime import load, rounds
+from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from bench.runtime.sides import RUN_TIMEOUT_S, Lab, Running, SideError, command, committed, job, started
+from bench.runtime.sides import RUN_TIMEOUT_S, Running, SideError, command, committed, job, started
 from sixfold.bus import TopicSpec
 
 WORKERS = 2

@@ -1,12 +1,11 @@
 """Quix Streams: one dataframe with a handler for each row and a deserializer for our Avro.
 
-Its handlers are plain functions, called one after another; there is no setting that runs them side by side.
+Its handlers are plain functions, called one after another; no setting runs them side by side, so there is one mode.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from typing import Any
 
 from quixstreams import Application
@@ -14,7 +13,7 @@ from quixstreams.models import Deserializer, SerializationContext
 from quixstreams.models.serializers.exceptions import IgnoreMessage
 
 from bench.runtime.job import COMMIT_S, Job, decoder, told, type_of
-from bench.runtime.tally import OrderedTally, Tally
+from bench.runtime.tally import Tally
 
 
 class Readings(Deserializer):
@@ -45,22 +44,12 @@ def run(job: Job) -> None:
             loglevel=None,
         )
         rows = app.dataframe(app.topic(job.topic, value_deserializer=Readings(job)))
-        if job.mode == "keyed":
-            ordered = OrderedTally(job.count, job.warm)
+        tally = Tally(job.count, job.warm)
 
-            def wait(event: dict[str, Any]) -> None:
-                ordered.begin(event["sensor"], event["number"])
-                time.sleep(0.01)
-                ordered.end(event["sensor"], event["number"])
+        def noop(event: dict[str, Any]) -> None:
+            tally.add(event["number"])
 
-            rows.update(wait)
-        else:
-            tally = Tally(job.count, job.warm)
-
-            def noop(event: dict[str, Any]) -> None:
-                tally.add(event["number"])
-
-            rows.update(noop)
+        rows.update(noop)
         app.run()
 
 
