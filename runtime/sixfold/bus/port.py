@@ -259,6 +259,15 @@ class Bus(Protocol):
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Make the topics that do not exist. Raises TopicConflictError where one exists with other partitions."""
 
+    async def alter_topic(self, spec: TopicSpec) -> None:
+        """Give an existing topic the cleanup, retention and record limit of `spec`, and its partitions where it has fewer.
+
+        More partitions move keys: the records of a key that are there stay where they are, new ones may go elsewhere.
+        Processes that publish keep to the partitions that they know until they open the bus again; groups hear of new
+        ones by themselves, on Kafka after some minutes. Replication stays as it is. Raises UnknownTopicError, and
+        TopicConflictError where the topic has more partitions; nothing is changed then.
+        """
+
     async def topics(self) -> dict[str, TopicSpec]:
         """Every topic by name, without the back end's internal ones."""
 

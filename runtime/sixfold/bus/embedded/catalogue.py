@@ -68,6 +68,32 @@ class Catalogue:
             self._store.logs.update((log.id, log) for log in logs)
         return True
 
+    def alter(self, spec: port.TopicSpec) -> bool:
+        """Give a topic new settings; true where it has more partitions now. Raises as `port.Bus.alter_topic` does."""
+        _check(spec)
+        topic = self.topics.get(spec.name)
+        if topic is None:
+            raise unknown(spec.name)
+        count = len(topic.partitions)
+        if spec.partitions < count:
+            raise port.TopicConflictError(
+                f"topic {spec.name!r} has {count} partitions, {spec.partitions} were declared; partitions are not taken "
+                "away: declare as many as it has, or use another name"
+            )
+        kept = {"replication": topic.spec.replication, "replica_zones": topic.spec.replica_zones}
+        spec = msgspec.structs.replace(spec, **kept)
+        logs = []
+        with self._store.transaction():
+            self._store.execute("UPDATE topics SET spec = ? WHERE name = ?", (_encoder.encode(spec), spec.name))
+            for index in range(count, spec.partitions):
+                self._store.execute(
+                    "INSERT INTO partitions(topic, number) SELECT id, ? FROM topics WHERE name = ?", (index, spec.name)
+                )
+                logs.append(store_.Log(self._store.connection.last_insert_rowid(), spec.name, index, 0, 0, 0, 0, 0))
+        self.topics[spec.name] = wire.Topic(spec, (*topic.partitions, *(log.id for log in logs)))
+        self._store.logs.update((log.id, log) for log in logs)
+        return bool(logs)
+
     def delete(self, name: str) -> tuple[int, ...]:
         """Delete a topic; its partitions' ids. Their batches are swept away later. Raises UnknownTopicError."""
         topic = self.topics.get(name)

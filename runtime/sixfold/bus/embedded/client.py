@@ -54,6 +54,10 @@ class EmbeddedBus:
         await self._link.call(wire.CreateTopics(specs=list(specs)), wire.Done)
         await self._refresh()
 
+    async def alter_topic(self, spec: port.TopicSpec) -> None:
+        await self._link.call(wire.AlterTopic(spec=spec), wire.Done)
+        await self._refresh()
+
     async def topics(self) -> dict[str, port.TopicSpec]:
         await self._refresh()
         return {name: topic.spec for name, topic in self._topics.items()}

@@ -71,6 +71,7 @@ class Owner:
             wire.ListTopics: self._list_topics,
             wire.CreateTopics: self._create_topics,
             wire.DeleteTopic: self._delete_topic,
+            wire.AlterTopic: self._alter_topic,
             wire.GetOffsets: self._get_offsets,
             wire.OffsetAt: self._offset_at,
             wire.GetCommitted: self._get_committed,
@@ -228,6 +229,12 @@ class Owner:
         self._housekeeper.topic_deleted()
         self._coordinator.rebalance()
         self._polls.deleted(partitions)
+        return wire.Done(id=request.id)
+
+    def _alter_topic(self, request: wire.Call) -> wire.Reply:
+        assert isinstance(request, wire.AlterTopic)
+        if self._catalogue.alter(request.spec):
+            self._coordinator.rebalance()
         return wire.Done(id=request.id)
 
     def _get_offsets(self, request: wire.Call) -> wire.Reply:

@@ -171,6 +171,11 @@ class Revoked(_Message, tag=14, kw_only=True):
     partitions: list[int]
 
 
+class AlterTopic(_Message, tag=15, kw_only=True):
+    id: int = 0
+    spec: port.TopicSpec
+
+
 class Welcome(_Message, tag=20, kw_only=True):
     version: int
 
@@ -262,6 +267,7 @@ Call = (
     ListTopics
     | CreateTopics
     | DeleteTopic
+    | AlterTopic
     | Write
     | GetOffsets
     | OffsetAt

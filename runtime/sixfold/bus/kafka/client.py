@@ -11,7 +11,7 @@ from typing import Self
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import consumer, failures, producing, reading, settling, topics
+from sixfold.bus.kafka import altering, consumer, failures, producing, reading, settling, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 
@@ -51,6 +51,10 @@ class KafkaBus:
 
     async def create_topics(self, specs: Sequence[port.TopicSpec]) -> None:
         await self._admin.create(specs)
+
+    async def alter_topic(self, spec: port.TopicSpec) -> None:
+        await altering.alter(self._admin, spec, self._settings)
+        await self._publisher.refresh()
 
     async def topics(self) -> dict[str, port.TopicSpec]:
         return await self._admin.list()

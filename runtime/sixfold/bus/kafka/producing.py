@@ -176,6 +176,11 @@ class Publisher:
         await asyncio.gather(*(stop_producer(producer) for producer in producers))
         await self._overdue.close()
 
+    async def refresh(self) -> None:
+        """Look at the cluster again: a topic has more partitions than a producer knows."""
+        for producer in self._producers.values():
+            await producer.client.force_metadata_update()
+
     async def place(self, records: Sequence[port.NewRecord]) -> list[tuple[port.NewRecord, int]]:
         """Each record with its partition; raises for a record that cannot be stored, before any is."""
         names = {record.topic for record in records}

@@ -230,6 +230,17 @@ class TopicAdmin:
             for answer in await self.call("describing topics", ask)
         ]
 
+    async def await_partitions(self, name: str, count: int) -> None:
+        """Return when every broker knows so many partitions of the topic, each with a leader."""
+        deadline = self._clock.monotonic() + CREATED_S
+        while True:
+            entries = [view[name]["partitions"] for view in await self._views([name]) if name in view]
+            if entries and all(len(each) == count and all(p["leader"] >= 0 for p in each) for each in entries):
+                return
+            if self._clock.monotonic() >= deadline:
+                raise failures.unavailable(self._bootstrap, f"waiting for {count} partitions of {name}")
+            await self._clock.sleep(POLL_S)
+
     async def list(self) -> dict[str, port.TopicSpec]:
         """Every topic that is not internal, with the spec that its settings stand for."""
         described = {name: entry for name, entry in (await self.describe(None)).items() if not specs.is_internal(name)}
