@@ -44,7 +44,11 @@ def create(
     """
     path = common.run(_repositories(ctx).create(name, branch=branch, fast_forward_only=fast_forward_only))
     url = _clone_url(ctx, name)
-    advice = f"git remote add sixfold {url}" if url else "start the gateway with `sixfold up` to push to it"
+    advice = (
+        f"to push to it from a working copy: sixfold git setup . --remote {name}"
+        if url
+        else "start the gateway with `sixfold up` to push to it"
+    )
     common.show(
         {"name": name, "path": str(path), "clone_url": url},
         as_json=as_json,

@@ -38,8 +38,10 @@ async def _process(ctx: typer.Context) -> AsyncIterator[Process]:
 def _text(path: Path, what: str) -> str:
     try:
         return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.UsageError(f"{what} {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise errors.UsageError(f"{what} {path} cannot be read: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise errors.UsageError(f"{what} {path} is no text: {error}") from error
 
 
 @issuer.command()

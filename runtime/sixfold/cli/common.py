@@ -20,6 +20,7 @@ import structlog
 import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.table import Table
 
 from sixfold import catalogue, logs, system
 from sixfold import errors as failures
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 DATA_DIR = Path(".sixfold")
 BUS_URL = "embedded:"
+WIDE = 240
+"""Columns of output that goes to no terminal."""
 
 
 class _Console(Console):
@@ -176,7 +179,18 @@ def show(data: Any, *, as_json: bool, render: Callable[[], RenderableType]) -> N
     if as_json:
         line(data)
     else:
-        console.print(render())
+        draw(render())
+
+
+def draw(rendered: RenderableType) -> None:
+    """Print what a person reads so that all of it can be copied: nothing is cut off, and text has no breaks of ours."""
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE  # a file and a pipe have no width to keep to
+    if isinstance(rendered, Table):
+        for column in rendered.columns:
+            if not column.no_wrap:
+                column.overflow = "fold"
+    console.print(rendered, soft_wrap=isinstance(rendered, str))
 
 
 def line(data: Any) -> None:

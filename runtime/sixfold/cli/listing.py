@@ -37,11 +37,15 @@ def functions(ctx: typer.Context, apps: common.AppOption = None, as_json: common
 
 
 def _functions(rows: list[dict[str, Any]]) -> Table:
-    table = Table("Function", "Consumes", "Emits", "What it does")
-    for column in table.columns:
-        column.overflow = "fold"
+    """Names whole even in a narrow terminal: types stand in a line that breaks between them."""
+    table = Table("Function", "What it does, consumes (←) and emits (→)", show_lines=True)
+    table.columns[0].no_wrap = True
     for row in rows:
-        table.add_row(escape(row["name"]), "\n".join(row["on"]), "\n".join(row["emits"]), escape(row["summary"]))
+        lines = [escape(row["summary"])] if row["summary"] else []
+        lines.append(f"[cyan]← {escape(', '.join(row['on']))}[/cyan]")
+        if row["emits"]:
+            lines.append(f"[green]→ {escape(', '.join(row['emits']))}[/green]")
+        table.add_row(escape(row["name"]), "\n".join(lines))
     return table
 
 
@@ -82,7 +86,8 @@ async def _topic(opened: bus.Bus, spec: bus.TopicSpec, known: catalogue.Catalogu
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("Topic", "Partitions", "Records", "Cleanup", "Lag of its functions")
-    table.columns[0].overflow = "fold"
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(row["name"]) for row in rows), default=0)
     table.columns[1].justify = table.columns[2].justify = "right"
     for row in rows:
         lag = ", ".join(f"{name} {records}" for name, records in row["lag"].items())

@@ -183,7 +183,7 @@ class _Published:
         if self._rows is not None:
             self._rows.__exit__(kind, error, trace)
         elif error is None:
-            common.console.print(self._rendered())
+            common.draw(self._rendered())
 
     def so_far(self) -> str:
         """For an error: which lines are stored."""

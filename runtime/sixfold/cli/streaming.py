@@ -84,5 +84,5 @@ class Tables:
             self._print()
 
     def _print(self) -> None:
-        common.console.print(self._render(self._held))
+        common.draw(self._render(self._held))
         self._held, self._printed = [], True
