@@ -97,7 +97,7 @@ def original_headers(headers: Iterable[port.Header]) -> list[port.Header]:
 def topic_spec(function: AnyFunction, sources: Mapping[str, port.TopicSpec]) -> port.TopicSpec:
     """The dead-letter topic of `function`: kept for ever, and large enough for any record of its `sources`."""
     largest = max(
-        (sources[topic].record_bytes_max for topic in function.topics if topic in sources),
+        (sources[topic].record_bytes_max for topic in function.sources_among(sources) if topic in sources),
         default=port.TopicSpec(name="").record_bytes_max,
     )
     return port.TopicSpec(

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
@@ -18,6 +19,8 @@ from sixfold.bus import port
 from sixfold_events import Event
 from sixfold_events.system import Tick
 
+DERIVED = (".dlq", ".retry", ".changelog")
+"""Ends of the names of topics that belong to a function; no pattern matches them."""
 SEEN_TABLE = "sixfold-seen"
 """Where `seen.py` keeps the ids of handled events; functions cannot declare it."""
 P = ParamSpec("P")
@@ -79,6 +82,8 @@ class Function(Generic[P, R]):
     """Event types that it consumes."""
     emits: tuple[type[Event], ...] = ()
     """Event types that it may emit; emitting another is refused."""
+    topic_patterns: tuple[str, ...] = ()
+    """With them it consumes its event types from all topics that match, instead of the types' own; `*` is any text."""
     ordering: Ordering = "partition"
     """What stays in order: a partition's records, the records of one key, or nothing."""
     concurrency: int = 1
@@ -116,7 +121,9 @@ class Function(Generic[P, R]):
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Topics that it consumes, each once."""
+        """Topics that it consumes, each once; empty where patterns say which."""
+        if self.topic_patterns:
+            return ()
         return tuple(dict.fromkeys(cls.__event__.topic for cls in self.on))
 
     @property
@@ -129,6 +136,17 @@ class Function(Generic[P, R]):
         """All that its consumer group reads: its topics, and its retry topic."""
         return (*self.topics, self.retry_topic) if self.retry_topic else self.topics
 
+    def sources_among(self, names: Iterable[str]) -> tuple[str, ...]:
+        """`sources`, with the topics among `names` that its patterns match; dead letters and the like never do."""
+        found = [
+            name
+            for name in sorted(names)
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.topic_patterns)
+            and not name.endswith(DERIVED)
+            and name != self.on_failure
+        ]
+        return (*found, *self.sources)
+
     @property
     def dead_letter_topic(self) -> str:
         """Topic where records are parked that the function could not handle."""
@@ -139,6 +157,7 @@ def function(
     *,
     on: type[Event] | Sequence[type[Event]] = (),
     emits: Sequence[type[Event]] = (),
+    topics: str | Sequence[str] = (),
     name: str | None = None,
     ordering: Ordering = "partition",
     concurrency: int = 1,
@@ -161,7 +180,8 @@ def function(
         async def accept(order: OrderPlaced, ctx: Context) -> None:
             ctx.emit(OrderAccepted(order_id=order.order_id))
 
-    `cpu_bound` runs plain ones in processes; such a function is defined at the top level of its module, and has no tables.
+    `topics` are patterns such as "orders.*": the event types are then read from every topic that matches, also from ones
+    that are made later. `cpu_bound` runs plain ones in processes; such a function is defined at the top level of its module, and has no tables.
     `every` calls it by the clock, with a `Tick`: a cron expression in UTC, a `timedelta`, or a `Cron` with a time zone.
     `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
     FunctionDefinitionError where the declaration contradicts itself.
@@ -176,6 +196,7 @@ def function(
             handler=handler,
             on=types,
             emits=tuple(emits),
+            topic_patterns=(topics,) if isinstance(topics, str) else tuple(topics),
             ordering=ordering,
             concurrency=concurrency,
             retry=retry or Retry(),

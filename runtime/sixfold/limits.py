@@ -46,6 +46,8 @@ class Limits:
     result_bytes_max: int = 32 * 1024 * 1024
     """What one record's handler may emit and write. More is parked: it must go in one call, and the embedded bus takes
     calls of 64 MiB with all that surrounds the data."""
+    topics_s: float = 5.0
+    """How often a function with topic patterns looks for topics that are new."""
     linger_s: float = 0.02
     """Offsets without outputs or state are committed this late, so that an idle handler costs 50 commits/s at most."""
     linger_records: int = 500

@@ -17,6 +17,7 @@ PREFIX = "sixfold_retry_"
 OVERHEAD_BYTES = 4 * 1024
 """What a retry topic takes beyond the largest record of its sources: the headers below."""
 PARTITIONS_MAX = 6
+DEFAULT_BYTES = port.TopicSpec(name="").record_bytes_max
 
 
 class Returned(NamedTuple):
@@ -73,9 +74,13 @@ def read(record: port.Record) -> Returned:
 def topic_spec(function: AnyFunction, sources: Mapping[str, port.TopicSpec]) -> port.TopicSpec:
     """The retry topic of `function`: takes whatever its `sources` take."""
     assert function.retry_topic is not None
-    specs = [sources.get(topic, port.TopicSpec(name=topic)) for topic in function.topics]
+    specs = [
+        sources.get(topic, port.TopicSpec(name=topic))
+        for topic in function.sources_among(sources)
+        if topic != function.retry_topic
+    ]
     return port.TopicSpec(
         name=function.retry_topic,
-        partitions=min(PARTITIONS_MAX, max(spec.partitions for spec in specs)),
-        record_bytes_max=max(spec.record_bytes_max for spec in specs) + OVERHEAD_BYTES,
+        partitions=min(PARTITIONS_MAX, max((spec.partitions for spec in specs), default=1)),
+        record_bytes_max=max((spec.record_bytes_max for spec in specs), default=DEFAULT_BYTES) + OVERHEAD_BYTES,
     )

@@ -67,7 +67,7 @@ async def create_topics(
     known = await bus.topics()
     specs = {spec.name: spec for spec in (*declared, reporting.TOPIC, alarms.TICKS)}
     for function in functions:
-        for cls in (*function.on, *function.emits):
+        for cls in (*(function.on if not function.topic_patterns else ()), *function.emits):
             specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
     for function in functions:
         if function.retry_topic is not None:
@@ -110,9 +110,13 @@ class Run:
         while not stopping.is_set():
             begun = clock.monotonic()
             try:
+                topics = await self._sources(stopping)
+                if stopping.is_set():
+                    return
                 self.worker = Worker(
                     self.function,
                     self._process,
+                    topics=topics,
                     counters=self.counters,
                     limits=self._limits,
                     rng=self._rng,
@@ -133,6 +137,17 @@ class Run:
                 log.error("a worker crashed", action="restart", wait_s=wait_s, why=str(error), exc_info=unexpected)
                 self._on_change()
                 await _sleep(clock.sleep(wait_s), stopping)
+
+    async def _sources(self, stopping: asyncio.Event) -> Sequence[str]:
+        """What to read: waits until there is a topic that matches, where only patterns say."""
+        if not self.function.topic_patterns:
+            return self.function.sources
+        while not stopping.is_set():
+            found = self.function.sources_among(await self._process.require_bus().topics())
+            if found:
+                return found
+            await _sleep(self._process.clock.sleep(self._limits.topics_s), stopping)
+        return ()
 
 
 def _spare_the_collector() -> None:

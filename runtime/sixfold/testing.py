@@ -245,7 +245,11 @@ class Harness:
     async def _is_idle(self) -> bool:
         before = self._changes
         for run in self._runs:
-            if any((await self.bus.lag(run.function.name, run.function.sources)).values()):
+            if any(
+                (
+                    await self.bus.lag(run.function.name, run.worker.topics if run.worker else run.function.sources)
+                ).values()
+            ):
                 return False
         busy = any(run.worker is not None and run.worker.activity().busy for run in self._runs)
         return not busy and before == self._changes
@@ -253,7 +257,11 @@ class Harness:
     async def _describe(self) -> str:
         states = []
         for run in self._runs:
-            lag = sum((await self.bus.lag(run.function.name, run.function.sources)).values())
+            lag = sum(
+                (
+                    await self.bus.lag(run.function.name, run.worker.topics if run.worker else run.function.sources)
+                ).values()
+            )
             activity = run.worker.activity() if run.worker is not None else None
             states.append(f"{run.function.name} has {lag} records to go ({activity})")
         return "; ".join(states)

@@ -51,13 +51,14 @@ class Worker:
         function: AnyFunction,
         process: Process,
         *,
+        topics: Sequence[str] | None = None,
         counters: Counters | None = None,
         limits: Limits = DEFAULT,
         rng: random.Random | None = None,
         bus_clock: clocks.Clock | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`bus_clock` times waits for the bus: the machine's own, since a test that holds `process.clock` does not hold
+        """`topics` are what it reads, `function.sources` unless given. `bus_clock` times waits for the bus: the machine's own, since a test that holds `process.clock` does not hold
         the bus."""
         self.function = function
         self.counters = counters or Counters(function.name)
@@ -67,11 +68,12 @@ class Worker:
         self._limits = limits
         self._log = structlog.get_logger().bind(function=function.name)
         bus = process.require_bus()
-        bus_clock = bus_clock or clocks.SystemClock()
+        self._bus_clock = bus_clock = bus_clock or clocks.SystemClock()
         self._bus = bus
         self._joined = False
+        self.topics = tuple(function.sources if topics is None else topics)
         self._consumer = bus.subscribe(
-            function.name, function.sources, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
+            function.name, self.topics, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
         )
         self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
         self._settler.atomic = function.delivery == "exactly-once"
@@ -93,6 +95,8 @@ class Worker:
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set, then finish what runs, settle and leave the group.
 
+        Where the topics that match the function's patterns change it stops in the same way; start another then.
+
         Raises FunctionBugError where the function's code contradicts its declaration, and whatever the bus raises that
         waiting does not mend; nothing is lost then either, the group's next worker goes on from what is committed.
         """
@@ -105,8 +109,13 @@ class Worker:
                 settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
                 alarms = asyncio.create_task(self._alarms.run(), name=f"{self.function.name} alarms")
                 tasks += [fetching, settling, alarms, *self._handling.start(stopping)]
+                over: list[asyncio.Task[Any]] = [
+                    asyncio.create_task(stopping.wait(), name=f"{self.function.name} stop")
+                ]
+                if self.function.topic_patterns:
+                    over.append(asyncio.create_task(self._outdated(), name=f"{self.function.name} topics"))
                 try:
-                    await _until(stopping, tasks)
+                    await _until(over, tasks)
                 except BaseException:
                     for partition in self._fetcher.partitions.values():
                         partition.leave_gap()  # a runner may be gone that would have closed it
@@ -117,6 +126,14 @@ class Worker:
                         await self._drain(self._fetcher.partitions.values(), self._limits.drain_s)
         finally:
             await _cancel([*tasks, *self._handling.close()])
+
+    async def _outdated(self) -> None:
+        """Return once other topics match the function's patterns than those that it reads."""
+        while True:
+            await self._bus_clock.sleep(self._limits.topics_s)
+            with contextlib.suppress(port.BusUnavailableError):
+                if self.function.sources_among(await self._bus.topics()) != self.topics:
+                    return
 
     def activity(self) -> Activity:
         """What the worker is doing now."""
@@ -187,16 +204,15 @@ class Worker:
             await asyncio.wait_for(self._settler.flush(draining), deadlines.settle_s)
 
 
-async def _until(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Return once `stopping` is set; raise what a task raised that ended before."""
-    stop = asyncio.create_task(stopping.wait())
+async def _until(over: Sequence[asyncio.Task[Any]], tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Return once one of `over` is done; raise what a task raised that ended before."""
     try:
-        ended, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        failures = [task.exception() for task in ended if task is not stop and not task.cancelled()]
+        ended, _ = await asyncio.wait([*over, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        failures = [task.exception() for task in ended if not task.cancelled()]
         for failure in sorted(filter(None, failures), key=lambda each: not isinstance(each, errors.FunctionBugError)):
             raise failure
     finally:
-        await _cancel([stop])
+        await _cancel(over)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

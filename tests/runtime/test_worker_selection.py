@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import operator
 from typing import Any
 
 import msgspec
 import pytest
+from tests.support.waiting import eventually
 
 from sixfold import Breaker, Context, Event, Retry, TemporaryError, Tumbling, function
 from sixfold.bus import EARLIEST, LATEST, NewRecord, TopicSpec
 from sixfold.errors import FunctionBugError
 from sixfold.function import FunctionDefinitionError
-from sixfold.testing import Harness, ManualClock
+from sixfold.testing import LIMITS, Harness, ManualClock
 from sixfold_events import cloudevents
 
 ONE = [TopicSpec(name="selection.orders", partitions=1)]
@@ -241,3 +243,36 @@ async def test_a_window_whose_table_is_not_declared_stops_the_function() -> None
         await harness.publish(Order(number=1))
         with pytest.raises(FunctionBugError, match="add it to tables="):
             await harness.until_idle()
+
+
+async def test_topic_patterns_read_every_topic_that_matches_also_one_that_is_made_later() -> None:
+    """Each tenant has a topic; dead letters and the like never match."""
+    seen: list[tuple[str, int]] = []
+
+    @function(on=Order, topics="tenants.*", name="tenants.take", retry=Retry(attempts_max=1))
+    async def take(order: Order, ctx: Context) -> None:
+        seen.append((ctx.record.topic, order.number))
+        if order.number == 2:
+            raise ValueError("two")
+
+    limits = dataclasses.replace(LIMITS, topics_s=0.05)
+    async with Harness(
+        take, topics=[TopicSpec(name="tenants.acme"), TopicSpec(name="others.x")], limits=limits
+    ) as harness:
+
+        async def send(topic: str, number: int) -> None:
+            made = record_of(Order(number=number))
+            await harness.publish_records(NewRecord(topic, made.value, key=made.key, headers=made.headers))
+
+        await send("tenants.acme", 1)
+        await send("tenants.acme", 2)
+        await send("others.x", 3)
+        await harness.until_idle()
+        assert sorted(seen) == [("tenants.acme", 1), ("tenants.acme", 2)]
+        (letter,) = await harness.dead_letters(take)
+        assert (letter.topic, letter.offset) in {("tenants.acme", 0), ("tenants.acme", 1)}
+        await harness.bus.create_topics([TopicSpec(name="tenants.globex", partitions=1)])
+        await send("tenants.globex", 4)
+        await eventually(lambda: ("tenants.globex", 4) in seen, "the new topic is read", 10)
+        await harness.until_idle()
+        assert len(seen) == 3, "what was handled before is not handled again"

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sixfold import bus, catalogue, errors, metrics
+from sixfold.bus import port
+from sixfold.function import AnyFunction
 from sixfold.gateway.route import Gateway, Route
 from sixfold.supervisor import control
 from sixfold_events import DecodeError
@@ -128,7 +130,7 @@ class Observation:
         for function in self._known.functions.values():
             try:
                 async with asyncio.timeout(_BUS_WAIT_S):
-                    lag = await opened.lag(function.name, function.sources)
+                    lag = await opened.lag(function.name, await _sources(opened, function))
             except (errors.SixfoldError, TimeoutError):
                 continue  # a topic that is not made yet, or a bus that just went: the rest is worth telling
             for partition, records in sorted(lag.items()):
@@ -172,3 +174,8 @@ class Observation:
             report = self._process.registry.decode_as(ProcessReported, record.value)
             if isinstance(report, ProcessReported):
                 self._reports[report.process] = report
+
+
+async def _sources(bus: port.Bus, function: AnyFunction) -> tuple[str, ...]:
+    """What the function reads now."""
+    return function.sources_among(await bus.topics()) if function.topic_patterns else function.sources
