@@ -2,6 +2,10 @@
 
 The schema comes from the type; its id is a fingerprint of its content, so every process gives the same id without a
 server. Sources: Apache Avro 1.12 specification; Confluent wire format ("magic byte 0, id, payload").
+
+An Enum or a Literal is a string on the wire, not an Avro enum: its values may be any text, and a symbol more changes
+neither the bytes of the others nor the schema id. Its symbols stand beside the type, where Avro lets anybody add
+attributes, so that `resolution.py` sees which of them come and go.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ import json
 import struct
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, cast
 
 import fastavro
 import msgspec
 
 from sixfold_events.event import Event, EventDefinitionError
+from sixfold_events.resolution import SYMBOLS, UNKNOWN
 
 Schema = dict[str, Any]
 
@@ -49,15 +55,26 @@ def schema_of(cls: type[Event]) -> Schema:
 
 
 def fingerprint(schema: Schema) -> int:
-    """Schema id: the first 31 bits of SHA-256 over the schema as sorted JSON without `doc`; never 0."""
-    canonical = json.dumps(_without_doc(schema), sort_keys=True, separators=(",", ":"))
+    """Schema id: the first 31 bits of SHA-256 over the schema's wire form as sorted JSON; never 0."""
+    canonical = json.dumps(wire_form(schema), sort_keys=True, separators=(",", ":"))
     return (int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:4], "big") & 0x7FFFFFFF) or 1
 
 
-def _without_doc(node: Any) -> Any:
+def wire_form(schema: Schema) -> Any:
+    """What of a schema decides how bytes are read: all but words and symbols."""
+    return _without(schema, {"doc", SYMBOLS, UNKNOWN})
+
+
+def declared_form(schema: Schema) -> Any:
+    """What of a schema is declared: all but words."""
+    return _without(schema, {"doc"})
+
+
+def _without(node: Any, names: set[str]) -> Any:
     if isinstance(node, dict):
-        return {name: _without_doc(value) for name, value in node.items() if name != "doc"}
-    return [_without_doc(item) for item in node] if isinstance(node, list) else node
+        kept = {name: _without(value, names) for name, value in node.items() if name not in names}
+        return "string" if kept == {"type": "string"} else kept
+    return [_without(item, names) for item in node] if isinstance(node, list) else node
 
 
 def _record(cls: type[Any], namespace: str, seen: dict[type, str]) -> Schema:
@@ -99,16 +116,29 @@ def _type(hint: Any, where: str, namespace: str, seen: dict[type, str]) -> Any:
     if origin is dict and args[0] is str:
         return {"type": "map", "values": _type(args[1], where, namespace, seen)}
     if origin is typing.Literal:
-        return "string"
+        return _symbols(args, where)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        # A string, not an Avro enum: a symbol added later must not break readers that are already running.
-        return "string"
+        return _symbols([member.value for member in hint], where, _unknown_of(hint))
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return seen[hint] if hint in seen else _record(hint, namespace, seen)
     raise EventDefinitionError(
         f"{where}: {hint} has no Avro form; use str, int, float, bool, bytes, datetime, Enum, Literal, Optional, list, "
         "dict[str, …] or a Struct of these"
     )
+
+
+def _symbols(values: Sequence[Any], where: str, unknown: str | None = None) -> Schema:
+    if not all(isinstance(value, str) for value in values):
+        raise EventDefinitionError(f"{where}: the values of an Enum or Literal must be text, found {list(values)}")
+    return {"type": "string", SYMBOLS: list(values), **({} if unknown is None else {UNKNOWN: unknown})}
+
+
+def _unknown_of(cls: type[enum.Enum]) -> str | None:
+    """The symbol that `_missing_` gives for one that nobody can have thought of."""
+    try:
+        return str(cls("\0 unknown").value)
+    except ValueError:
+        return None
 
 
 def _default(value: Any, avro_type: Any) -> Any:

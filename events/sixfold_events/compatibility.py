@@ -77,7 +77,7 @@ def _check_class(folder: Path, cls: type[Event]) -> list[Problem]:
             return [Problem(declaration.type, path, f"not a readable schema: {error}; restore it from version control")]
     problems = []
     generated = avro.schema_of(cls)
-    if avro.fingerprint(generated) != avro.fingerprint(frozen[declaration.version]):
+    if avro.declared_form(generated) != avro.declared_form(frozen[declaration.version]):
         problems.append(
             Problem(
                 declaration.type,

@@ -47,6 +47,8 @@ class _Walk:
             yield from self._named(old, new, place)
             yield from _attribute(old, new, "symbols", place)
             yield from _attribute(old, new, "default", place)
+        elif kinds[0] == "string" and resolution.symbols_of(old) != resolution.symbols_of(new):
+            yield Change(place, "symbols", *(json.dumps(resolution.symbols_of(side) or "any") for side in (old, new)))
         elif kinds[0] == "fixed":
             yield from self._named(old, new, place)
             yield from _attribute(old, new, "size", place)

@@ -80,7 +80,8 @@ class Event(msgspec.Struct, metaclass=EventMeta):
 
     Its type and topic are then `order.placed`, its version 1. `topic=`, `type=`, `version=` and `compatibility=`
     say otherwise. Fields may be str, int, float, bool, bytes, datetime, Enum, Literal, Optional, list, dict with str
-    keys, and msgspec Structs of these.
+    keys, and msgspec Structs of these. Values of an Enum or Literal are text; an Enum whose `_missing_` returns a member
+    reads symbols that later versions add as that one, others refuse them.
     """
 
     __event__: ClassVar[Declaration]

@@ -21,7 +21,7 @@ from sixfold_events.event import Event
 
 
 class SchemaConflictError(ValueError):
-    """Two different schemas have one id, or a frozen file is unreadable; the message names the files."""
+    """Two different schemas have one id, or a frozen file is unreadable; the message names the classes or files."""
 
 
 class UnknownSchemaError(DecodeError):
@@ -38,6 +38,8 @@ class Registry:
     def __init__(self, classes: Iterable[type[Event]] = (), folders: Sequence[Path] = ()) -> None:
         self._parsed: dict[framing.Identifier, Any] = {}
         self._schemas: dict[framing.Identifier, Schema] = {}
+        self._found: dict[framing.Identifier, str] = {}
+        """Where each was found."""
         self._guids: dict[uuid.UUID, framing.Identifier] | None = None
         self._writers: dict[tuple[type[Event], framing.Identifier], Any] = {}
         self._frames: dict[type[Event], framing.Frame] = {}
@@ -73,16 +75,27 @@ class Registry:
         self._add(avro.fingerprint(schema), schema, where)
 
     def _add(self, identifier: framing.Identifier, schema: Schema, where: str) -> None:
-        if identifier not in self._parsed:
+        if identifier in self._parsed:
+            same = [canonical.text(avro.wire_form(each)) for each in (schema, self._schemas[identifier])]
+            if same[0] != same[1]:
+                # 31 bits: with a thousand schemas the odds are one in four thousand.
+                raise SchemaConflictError(
+                    f"{where} and {self._found[identifier]} are different schemas with the same id {identifier}, so a reader "
+                    "could take the bytes of one for the other's; rename a field of the newer one"
+                )
+        else:
             try:
                 self._parsed[identifier] = fastavro.parse_schema(schema)
             except Exception as error:  # fastavro raises several unrelated types on a malformed schema
                 raise SchemaConflictError(f"{where}: not a valid Avro schema: {error}") from error
-            self._schemas[identifier] = schema
+            self._schemas[identifier], self._found[identifier] = schema, where
             self._guids = None
 
     def learn(self, identifier: framing.Identifier, schema: Schema) -> None:
-        """Take a registry server's word: `identifier` means `schema`. Raises SchemaConflictError where it is none."""
+        """Take a registry server's word: `identifier` means `schema`.
+
+        Raises SchemaConflictError where it is no schema, or the id means another one already.
+        """
         self._add(identifier, schema, f"schema {identifier}")
 
     def use_frame(self, cls: type[Event], frame: framing.Frame) -> None:

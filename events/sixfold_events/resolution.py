@@ -19,6 +19,10 @@ _PROMOTIONS = {
     "bytes": {"bytes", "string"},
 }
 _LOGICAL = ("logicalType", "precision", "scale")
+SYMBOLS = "sixfold.symbols"
+"""Attribute of a string that is an Enum or a Literal in the code: what it may be."""
+UNKNOWN = "sixfold.unknown"
+"""Attribute of a string with symbols: the one that its reader takes for any that it does not know."""
 
 
 class Reason(NamedTuple):
@@ -36,8 +40,8 @@ class Reason(NamedTuple):
 def unreadable(reader: Any, writer: Any, *, logical: bool = True) -> list[str]:
     """Why data of schema `writer` cannot be read as `reader`, each reason with its place; empty when it can.
 
-    With `logical` a logical type must stay what it is, since a number's meaning is part of an event's; without it
-    only the bytes count, as in Avro itself.
+    With `logical` a logical type must stay what it is, since a number's meaning is part of an event's, and a reader must
+    know the symbols of a writer's Enum; without it only the bytes count, as in Avro itself.
     """
     return [str(reason) for reason in reasons(reader, writer, logical=logical)]
 
@@ -111,8 +115,12 @@ class _Comparison:
         if isinstance(writer, list):
             return [reason for branch in writer for reason in self.compare(reader, branch)]
         if isinstance(reader, list):
-            if any(not self.compare(branch, writer) for branch in reader):
-                return []
+            for branch in reader:
+                found = self.compare(branch, writer)
+                if not found:
+                    return []
+                if kind_of(self._reader.resolve(branch)) == kind_of(writer) == "string":
+                    return found  # no other branch is a string: what is wrong with this one says more
             return [self._other(reader, writer)]
         kinds = kind_of(reader), kind_of(writer)
         if kinds in (("record", "record"), ("error", "error")):
@@ -127,7 +135,7 @@ class _Comparison:
             return [self._other(reader, writer)]
         same_meaning = not self._logical or _logical(reader) == _logical(writer)
         if kinds[0] in _PROMOTIONS.get(kinds[1], {kinds[1]}) and same_meaning:
-            return []
+            return _symbols(reader, writer) if self._logical else []
         return [self._other(reader, writer)]
 
     def _other(self, reader: Any, writer: Any) -> Reason:
@@ -165,6 +173,29 @@ class _Comparison:
                 found.append(Reason(field["name"], "has no default, and the data lacks it"))
         self._compared[pair] = found
         return found
+
+
+def _symbols(reader: Any, writer: Any) -> list[Reason]:
+    """A reader's Enum or Literal must know what the writer's may be, or say what an unknown symbol means to it."""
+    known = symbols_of(reader)
+    if known is None or UNKNOWN in reader:
+        return []
+    written = symbols_of(writer)
+    strange = ["any text"] if written is None else [repr(symbol) for symbol in written if symbol not in known]
+    if not strange:
+        return []
+    return [
+        Reason(
+            "",
+            f"may be {' or '.join(strange)}, but the reader knows {', '.join(map(repr, known))} only: keep every symbol, "
+            "or give the reader's Enum a `_missing_` that returns the member for unknown ones",
+        )
+    ]
+
+
+def symbols_of(schema: Any) -> list[str] | None:
+    """What a string may be; None where that is any text."""
+    return schema.get(SYMBOLS) if isinstance(schema, dict) else None
 
 
 def _same_name(reader: Any, writer: Any) -> bool:

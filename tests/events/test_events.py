@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import enum
 import io
+import json
 import string
+from pathlib import Path
 from typing import Literal
 
 import fastavro
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from sixfold_events import DecodeError, Event, EventDefinitionError, avro, cloudevents
 from sixfold_events.event import key_of, type_name
-from sixfold_events.registry import Registry
+from sixfold_events.registry import Registry, SchemaConflictError
 
 
 class Colour(enum.Enum):
@@ -94,7 +96,7 @@ def test_an_event_declares_topic_key_and_version() -> None:
 def test_an_event_is_frozen() -> None:
     """What was published cannot be changed by a handler."""
     with pytest.raises(AttributeError):
-        EVERYTHING.name = "other"
+        EVERYTHING.name = "other"  # type: ignore[misc]
 
 
 def test_a_key_that_is_no_field_is_refused_where_it_is_declared() -> None:
@@ -192,6 +194,26 @@ def test_a_newer_class_reads_events_of_an_older_one() -> None:
     registry = Registry([old, Flat])
     decoded = registry.decode_as(Flat, avro.codec(old).encode(old(id="a", size=1)))
     assert decoded == Flat(id="a", size=1)
+
+
+def test_two_schemas_with_one_id_are_refused_and_both_are_named(tmp_path: Path) -> None:
+    """31 bits collide some day (these two do): the process says so instead of taking one's bytes for the other's."""
+    schemas = [
+        {"type": "record", "name": name, "namespace": "events", "fields": [{"name": "id", "type": "string"}]}
+        for name in ("Collide59046", "Collide61082")
+    ]
+    assert avro.fingerprint(schemas[0]) == avro.fingerprint(schemas[1])
+    for number, schema in enumerate(schemas):
+        path = tmp_path / f"type{number}" / "v1.avsc"
+        path.parent.mkdir()
+        path.write_text(json.dumps(schema))
+    with pytest.raises(SchemaConflictError, match=r"type1/v1\.avsc and .*type0/v1\.avsc .* same id 211481793"):
+        Registry(folders=[tmp_path])
+    registry = Registry([Flat])
+    registry.add(Flat)  # the same again is no conflict
+    registry.learn(7, schemas[0])
+    with pytest.raises(SchemaConflictError, match="schema 7"):
+        registry.learn(7, schemas[1])
 
 
 def test_headers_are_those_of_the_cloudevents_binding() -> None:

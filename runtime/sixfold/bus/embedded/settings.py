@@ -21,7 +21,7 @@ class Settings:
     """After an owner died, its groups' members have this long to come back before their partitions go to others.
     Reconnecting takes milliseconds; a second covers a busy machine."""
     connect_timeout_s: float = 10.0
-    """How long a call waits for an owner to answer before it raises BusUnavailableError."""
+    """How long an owner may answer nothing at all, or be missing, before calls raise BusUnavailableError."""
     frame_bytes_max: int = 64 * 1024 * 1024
     """Largest message on the socket, so also of one publish call; 64 records of the largest size."""
     batch_bytes_max: int = 256 * 1024
