@@ -31,7 +31,7 @@ VERBS = {
     "tail": Verb("sixfold.cli.tail:tail", "Print the events of a topic.", _EVENTS),
     "invoke": Verb("sixfold.cli.invoke:invoke", "Call a function with an event, without side effects.", _EVENTS),
     "functions": Verb("sixfold.cli.listing:functions", "List functions.", _EVENTS),
-    "topics": Verb("sixfold.cli.listing:topics", "List topics with their records and lag.", _EVENTS),
+    "topics": Verb("sixfold.cli.topics:app", "List, plan and apply topics.", _EVENTS),
     "event": Verb("sixfold.cli.event:app", "Event types and samples.", _EVENTS),
     "schema": Verb("sixfold.cli.schema:app", "Check, freeze, compare and register schemas.", _EVENTS),
     "asyncapi": Verb("sixfold.cli.asyncapi:asyncapi", "Describe functions and topics as AsyncAPI.", _EVENTS),
