@@ -62,6 +62,8 @@ def check(words: Sequence[str]) -> None:
     context = command.make_context("sixfold", list(words))
     while hasattr(command, "resolve_command"):
         rest = [*context._protected_args, *context.args]
+        if not rest and command.invoke_without_command:
+            return
         if not rest:
             raise AssertionError(f"{command.name} needs a command")
         name, command, rest = command.resolve_command(context, rest)
