@@ -30,7 +30,7 @@ lint: $(STAMP) ## Check style and format
 
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typing/api.py examples bench
+	$(BIN)/mypy tests examples bench
 
 imports: $(STAMP) ## Check that the layers hold
 	$(BIN)/lint-imports
@@ -38,7 +38,7 @@ imports: $(STAMP) ## Check that the layers hold
 bench: $(STAMP) ## Measure; the last line is one JSON object
 	$(BIN)/python -m bench
 
-bench-runtime: $(STAMP) ## Measure the runtime beside its Python peers on a real Kafka (25 minutes; bench/README.md)
+bench-runtime: $(STAMP) ## Measure the runtime beside its Python peers on a real Kafka (40 minutes; bench/README.md)
 	$(BIN)/python -m bench.runtime
 
 bench-runtime-soak: $(STAMP) ## Measure a function's memory: a minute idle, ten at full rate

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench.__main__ import ROOT
 from bench.runtime import __main__ as program
 from bench.runtime import environments, load, scale, sides
+from bench.runtime.job import Job
 from bench.runtime.lab import Lab
 
 from sixfold.bus import open_bus
 
-README = (Path(program.ROOT) / "bench" / "README.md").read_text()
+README = (Path(ROOT) / "bench" / "README.md").read_text()
 
 
 @pytest.mark.kafka
@@ -49,7 +51,7 @@ async def test_hidden_records_appear_at_once(kafka_bootstrap: str, tmp_path: Pat
 
 def test_a_side_that_skips_a_record_has_no_rate() -> None:
     """The judge refuses a count or a sum that is not what was published, and records out of order."""
-    work = sides.Job(bootstrap="", topic="t", group="g", count=3, warm=0, mode="noop")
+    work = Job(bootstrap="", topic="t", group="g", count=3, warm=0, mode="noop")
     sides.check(work, {"handled": 3, "numbers": 3, "violations": 0}, numbers=3)
     for said in (
         {"handled": 2, "numbers": 3},

@@ -62,7 +62,7 @@ async def test_an_attempt_that_failed_does_not_count_as_handled() -> None:
         @function(
             on=Order,
             delivery="effectively-once",
-            retry=Retry(backoff_s=1, mode=mode),  # type: ignore[arg-type]
+            retry=Retry(backoff_s=1, mode=mode),
         )
         async def bill(each: Order, ctx: Context) -> None:
             if ctx.attempt < 3:

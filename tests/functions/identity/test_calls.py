@@ -20,6 +20,7 @@ from sixfold.process import Process
 from sixfold.testing import ManualClock
 from sixfold_events.identity import IdentityCalled
 from sixfold_functions.identity import aws, local, refusals
+from sixfold_functions.identity.capability import capability as identity_capability
 from sixfold_functions.identity.refusal import Refusal
 from sixfold_functions.identity.sts import Sts
 from sixfold_functions.identity.topics import topics
@@ -50,7 +51,7 @@ async def http_of(process: Process, *, operator: bool = False) -> AsyncIterator[
     headers = {}
     if operator:
         headers["Authorization"] = f"Bearer {credentials.token(credentials.bootstrap(process.data_dir))}"
-    app = apps.create_app(process, [systems.identity_capability], "http://gateway")
+    app = apps.create_app(process, [identity_capability], "http://gateway")
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as http:
         yield http
