@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from bench.__main__ import ROOT, local_kafka
-from bench.runtime import consuming, environments, flatness, memory, pending, publishing, restarts, scale, workers
+from bench.runtime import consuming, environments, exactly_once, flatness, memory, publishing, restarts, scale, workers
 from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from sixfold.bus import open_bus
@@ -28,7 +28,7 @@ PARTS: tuple[tuple[tuple[str, ...], Part], ...] = (
     (("keyed_io_vs_best_peer",), consuming.keyed),
     (("workers2_vs_1",), workers.workers),
     (("publish_vs_bare",), publishing.publishing),
-    (pending.EXACTLY_ONCE, pending.exactly_once),
+    (exactly_once.RESULTS, exactly_once.exactly_once),
     (("flat_partitions",), flatness.partitions),
     (("flat_functions",), flatness.functions),
     (("flat_keys",), flatness.keys),

@@ -46,6 +46,8 @@ class Job:
     linger_ms: int = 0
     """For those that publish: our own bus's settings."""
     batch_bytes: int = 0
+    say_every: int = 0
+    """For those that are killed: how often they say how far they are."""
     data_dir: str = ""
 
     def text(self) -> str:

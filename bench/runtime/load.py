@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 
-from bench.runtime.job import KEYS, NOTE
+from bench.runtime.job import KEYS, NOTE, Job
 from sixfold import Event
-from sixfold.bus import Bus, NewRecord, TopicSpec
+from sixfold.bus import Bus, NewRecord, Record, TopicSpec
 from sixfold_events import avro, cloudevents
+from sixfold_events.registry import Registry
 
 PARTITIONS = 12
 FILL = 10_000
@@ -29,12 +30,45 @@ class Reading(Event, type="reading.taken", topic="bench.readings", key="sensor")
     note: str
 
 
+class Transformed(Event, type="reading.transformed", topic="bench.transformed", key="sensor"):
+    """What a function that transforms makes of a reading; as large."""
+
+    sensor: str
+    number: int
+    value: float
+    note: str
+
+
 CODEC = avro.codec(Reading)
+REGISTRY = Registry([Reading, Transformed])
 
 
-def reading(number: int, keys: int = KEYS) -> Reading:
+def direct(topic: str, output: str = Transformed.__event__.topic) -> None:
+    """From now on this process publishes and takes readings by `topic`, and emits by `output`: each run has its own."""
+    Reading.__event__ = Reading.__event__._replace(topic=topic)
+    Transformed.__event__ = Transformed.__event__._replace(topic=output)
+
+
+def output_of(job: Job) -> str:
+    """The topic that a transforming job fills."""
+    return f"{job.group}.output"
+
+
+def transformed(record: Record) -> Transformed:
+    """The event in a record of such a topic."""
+    event = REGISTRY.decode_as(Transformed, record.value)
+    assert isinstance(event, Transformed)
+    return event
+
+
+def reading(number: int, keys: int = KEYS, value: float | None = None) -> Reading:
     """The `number`-th reading; its key is one of `keys`, in turn."""
-    return Reading(sensor=f"sensor-{number % keys:04}", number=number, value=number / 7, note=NOTE)
+    return Reading(
+        sensor=f"sensor-{number % keys:04}",
+        number=number,
+        value=number / 7 if value is None else value,
+        note=NOTE,
+    )
 
 
 def records(topic: str, numbers: range, *, keys: int = KEYS, partitions: int = PARTITIONS) -> list[NewRecord]:

@@ -50,8 +50,8 @@ async def soak(lab: Lab) -> Outcome:
     working = samples[idle:]
     outcome = Outcome()
     half = working[len(working) // 2 :]
-    outcome.add("memory_mb_max", Figure(max(samples), min(samples), max(samples)))
-    outcome.add("memory_growth_mb", Figure(growth_mb(half), min(half), max(half)))
+    outcome.add("memory_mb_max", Figure(max(samples), max(samples), max(samples)))
+    outcome.add("memory_growth_mb", Figure(growth_mb(half), growth_mb(half), growth_mb(half)))
     outcome.details["soak_handled_per_s"] = round(handled / lab.scale.work_s)
     outcome.details["soak_idle_mb"] = round(statistics.median(samples[:idle]), 1)
     return outcome

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from bench.runtime.job import GROUP, Job, told
-from bench.runtime.load import Reading, reading
+from bench.runtime.load import REGISTRY, Reading, Transformed, direct, output_of, reading
 from bench.runtime.tally import OrderedTally, Tally, burn, say
 from sixfold import Batch, BatchContext, Context, Publisher, function, logs, running
 from sixfold.bus import Bus, open_bus
 from sixfold.function import AnyFunction
 from sixfold.process import Process
-from sixfold_events.registry import Registry
 
 BURN_S = 0.005
 WAIT_S = 0.01
@@ -121,9 +120,29 @@ def many(job: Job) -> Sequence[AnyFunction]:
     return [one(index) for index in range(job.concurrency)]
 
 
+def transform(job: Job) -> Sequence[AnyFunction]:
+    """Consumes, transforms, produces: one event out for each event in, exactly once."""
+    tally = Tally(job.count, job.warm)
+
+    @function(on=Reading, emits=[Transformed], name=job.group, delivery="exactly-once")
+    async def handler(event: Reading, ctx: Context) -> None:
+        """Emit the reading's transformation."""
+        ctx.emit(Transformed(sensor=event.sensor, number=event.number, value=event.value, note=event.note))
+        tally.add(event.number)
+        if job.say_every and tally.handled % job.say_every == 0:
+            say(progress=tally.handled)
+
+    return [handler]
+
+
+KINDS: dict[str, Callable[[Job], Sequence[AnyFunction]]] = {
+    kind.__name__: kind for kind in (noop, batch, keyed, cpu, table, many, transform)
+}
+
+
 async def run(bus: Bus, job: Job, functions: Sequence[AnyFunction]) -> None:
     """Run `functions` until killed."""
-    process = Process(name="bench", data_dir=Path(job.data_dir), registry=Registry([Reading]), bus=bus)
+    process = Process(name="bench", data_dir=Path(job.data_dir), registry=REGISTRY, bus=bus)
     await running.run_functions(process, functions, stopping=process.stopping)
 
 
@@ -146,14 +165,12 @@ async def publish(bus: Bus, job: Job) -> None:
 async def main(job: Job) -> None:
     """Do what `job` says."""
     logs.to_terminal(level=logging.WARNING)
-    # Functions take the events from the job's topic.
-    Reading.__event__ = Reading.__event__._replace(topic=job.topic)
-    kinds = {"noop": noop, "batch": batch, "keyed": keyed, "cpu": cpu, "table": table, "many": many}
+    direct(job.topic, output_of(job))
     async with open_bus(f"kafka://{job.bootstrap}", data_dir=Path(job.data_dir)) as bus:
         if job.mode == "publish":
             await publish(bus, job)
         else:
-            await run(bus, job, kinds[job.mode](job))
+            await run(bus, job, KINDS[job.mode](job))
 
 
 if __name__ == "__main__":

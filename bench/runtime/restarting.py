@@ -11,7 +11,7 @@ from bench.runtime import load
 from bench.runtime.job import SAY_EVERY
 from sixfold import App, Context, function
 
-load.Reading.__event__ = load.Reading.__event__._replace(topic=os.environ["SIXFOLD_BENCH_TOPIC"])
+load.direct(os.environ["SIXFOLD_BENCH_TOPIC"])
 handled = 0
 
 
