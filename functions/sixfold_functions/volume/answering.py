@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeReadRequested
-from sixfold_functions.volume import segments
+from sixfold_functions.volume import files
 
 ANSWER_BYTES_MAX = 700_000
 """Encoded records of one answer; what is left of a topic's 1,000,000 is ample for headers and the copy's status."""
@@ -60,7 +60,7 @@ def answer(
                 values.append(stored.value)
             else:
                 payloads.extend(records)
-    except segments.LogDamagedError as damage:
+    except files.LogDamagedError as damage:
         return refused(found, str(damage))
     return msgspec.structs.replace(found, payloads=payloads, batches=values)
 

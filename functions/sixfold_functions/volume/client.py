@@ -152,6 +152,7 @@ class VolumeClient:
             f"an append is not durable after {timeout_s:g} s",
             answers,
             volume=self.volume,
+            joining=[copy for copy, answer in answers.items() if answer.status.joining],
             outcome=f"It is not acknowledged, yet it may still become durable.{hint}",
         )
 

@@ -1,16 +1,19 @@
 """One storage copy: the node's protocol on its segment log. Synchronous and without a bus.
 
 `consume` is the whole life of a batch of records from the partition: the core decides, one frame with all that is to
-be kept is written and fsynced, and only then there is an acknowledgement to send.
+be kept is written and fsynced, and only then there is an acknowledgement to send. Memory and the time to start do not
+grow with the volume: settled batches are found through `index.py`, and a start reads back from the newest checkpoint.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from sixfold import errors
 from sixfold.bus import port
@@ -18,21 +21,24 @@ from sixfold_events import Event, avro
 from sixfold_events.registry import Registry
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
+    VolumeCopyAdmitted,
     VolumeEpochBumped,
     VolumeRangeTruncated,
     VolumeReadAnswered,
     VolumeReadRequested,
     VolumeRedoBatch,
 )
-from sixfold_functions.volume import answering, frames, segments
+from sixfold_functions.volume import answering, files, frames, index, segments
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume.core.node import Redo, StorageNode
+from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
 
 _PROMISE = struct.Struct(">QQI")
 _CLASS: dict[frames.Kind, type[Event]] = {
     frames.Kind.BATCH: VolumeRedoBatch,
     frames.Kind.BUMP: VolumeEpochBumped,
     frames.Kind.TRUNCATION: VolumeRangeTruncated,
+    frames.Kind.ADMISSION: VolumeCopyAdmitted,
 }
 _KIND = {cls.__event__.type.encode(): kind for kind, cls in _CLASS.items()}
 
@@ -45,27 +51,46 @@ class PromiseBrokenError(errors.SixfoldError):
     """The log ends before what the copy had acknowledged."""
 
 
-class Place(NamedTuple):
-    """Where a batch lies: its frame, and which entry of it."""
+class DurableLostError(errors.SixfoldError):
+    """A recovery annulled records that the copy knows to be durable; it keeps them and does not obey."""
 
-    frame: segments.Location
-    entry: int
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What a segment begins with: all that reading the earlier ones back would give."""
+
+    node: NodeState[index.Place]
+    position: int
+    index_rows: int
 
 
 class Copy:
     """The copy `name` of `volume` in `folder`. Raises the segment log's errors; each of them ends the process."""
 
-    def __init__(self, disk: disks.Disk, folder: Path, *, volume: str, name: str, registry: Registry) -> None:
+    def __init__(
+        self,
+        disk: disks.Disk,
+        folder: Path,
+        *,
+        volume: str,
+        name: str,
+        registry: Registry,
+        segment_bytes_max: int = segments.SEGMENT_BYTES_MAX,
+    ) -> None:
         self._disk = disk
         self._folder = folder
         self._registry = registry
         self._label = f"copy {name} of volume {volume}"
-        self._log = segments.SegmentLog(disk, folder, label=self._label)
+        self._log = segments.SegmentLog(
+            disk, folder, label=self._label, checkpoint=self._checkpoint, segment_bytes_max=segment_bytes_max
+        )
+        self._index = index.Index(disk, folder, label=self._label)
         self._lock: disks.File | None = None
         self._promise: disks.File | None = None
-        self.node: StorageNode[Place] = StorageNode(volume, name)
+        self.node: StorageNode[index.Place] = StorageNode(volume, name)
         self.position = 0
         """Next offset to read from the copy's partition."""
+
+    # -- starting --------------------------------------------------------------------------------------------------
 
     def open(self, now_ms: int) -> None:
         """Take the folder, read the log back, note the start at `now_ms`. Then the copy may acknowledge.
@@ -79,18 +104,60 @@ class Copy:
             raise CopyInUseError(
                 f"{self._label}: another process has {self._folder}; stop it first (sixfold volume stop)"
             ) from None
-        for location, frame in self._log.replay():
-            for index, entry in enumerate(frame.entries):
-                self._replay(Place(location, index), entry)
+        self._index.open()
+        if not self._replay(whole=False):
+            self.node, self.position = StorageNode(self.node.volume, self.node.copy), 0
+            self._replay(whole=True)
         self._check_promise()
         self.node.start(max(self.node.incarnation + 1, now_ms))
-        self._log.next_location()
-        started = self.node.incarnation.to_bytes(8, "big")
-        self._log.append([frames.Entry(frames.Kind.STARTED, self.position, started)])
+        self._note(frames.Kind.STARTED)
 
-    def _replay(self, place: Place, entry: frames.Entry) -> None:
+    def _note(self, kind: frames.Kind) -> None:
+        self._log.next_location()
+        self._log.append([frames.Entry(kind, self.position, self.node.incarnation.to_bytes(8, "big"))])
+
+    def _replay(self, *, whole: bool) -> bool:
+        """Read the log back from its newest checkpoint on. False where that does not help, so all must be read."""
+        begun = False
+        for location, frame in self._log.replay(whole=whole):
+            if not begun and not self._begin(frame, whole=whole):
+                return False
+            begun = True
+            for number, entry in enumerate(frame.entries):
+                self._replay_entry(index.Place(location, number), entry)
+            self._index_released()
+        return begun or self._index.trim(0, 0)
+
+    def _begin(self, frame: frames.Frame, *, whole: bool) -> bool:
+        known = [entry.data for entry in frame.entries if entry.kind is frames.Kind.CHECKPOINT]
+        if whole or not known:
+            return self._index.trim(0, 0)
+        try:
+            checkpoint = msgspec.json.decode(known[0], type=Checkpoint)
+        except msgspec.DecodeError:
+            return False  # of another version
+        self.node.restore(checkpoint.node)
+        self.position = checkpoint.position
+        return self._index.trim(checkpoint.index_rows, self.node.prefix.floor_lsn)
+
+    def _checkpoint(self) -> bytes:
+        """All that is known, at the beginning of a segment."""
+        if not self.node.incarnation:
+            return b""  # the first segment
+        self._index_released()
+        self._index.sync()
+        return msgspec.json.encode(Checkpoint(self.node.state(), self.position, len(self._index)))
+
+    def _index_released(self) -> None:
+        """The core forgets what no recovery can change any more; from now on the index knows where it lies."""
+        for entry in self.node.prefix.take_released():
+            self._index.add(index.Row(entry.first_lsn, entry.last_lsn, entry.place))
+
+    def _replay_entry(self, place: index.Place, entry: frames.Entry) -> None:
         if entry.kind is frames.Kind.STARTED:
             self.node.start(int.from_bytes(entry.data, "big"))
+        elif entry.kind is frames.Kind.JOINING:
+            self.node.join()
         elif entry.kind is frames.Kind.POSITION:
             self.position = entry.offset
         elif entry.kind in _CLASS:
@@ -115,17 +182,21 @@ class Copy:
         if (node.log_epoch, node.prefix.complete_lsn) < (log_epoch, complete_lsn) and node.epoch <= log_epoch:
             raise PromiseBrokenError(
                 f"{self._label}: its log ends at LSN {node.prefix.complete_lsn}, but it had acknowledged LSN "
-                f"{complete_lsn}: the disk did not keep what was fsynced. Look at the disk, then move {self._folder} "
-                "away and start it again: it reads its partition anew and gets the rest from the other copies"
+                f"{complete_lsn}: the disk did not keep what was fsynced. {files.remedy(self._folder, self._label)}"
             )
+
+    def join(self) -> None:
+        """The log is empty and the partition's beginning is gone: the copy must be filled before it counts."""
+        self.node.join()
+        self._note(frames.Kind.JOINING)
+
+    # -- living ----------------------------------------------------------------------------------------------------
 
     def consume(self, records: Sequence[port.Record]) -> VolumeCopyAcknowledged:
         """Take records of the partition in order, keep what counts, fsync once. Returns what may be acknowledged."""
         location = self._log.next_location()
         entries: list[frames.Entry] = []
         for record in records:
-            if record.offset < self.position:
-                continue
             kind = next((_KIND.get(value) for name, value in record.headers if name == "ce_type"), None)
             if kind is not None and record.value is not None:
                 entry = frames.Entry(kind, record.offset, record.value)
@@ -133,14 +204,24 @@ class Copy:
                     event = self._decode(entry)
                 except avro.DecodeError:
                     event = None  # not ours to stop for: it does not count, and a gap is filled again
-                if event is not None and self.node.take(event, Place(location, len(entries))):
+                if event is not None and self.node.take(event, index.Place(location, len(entries))):
                     entries.append(entry)
+                if self.node.annulled is not None:
+                    raise self._durable_lost(self.node.annulled)
             self.position = record.offset + 1
         if not entries or entries[-1].offset + 1 != self.position:
             entries.append(frames.Entry(frames.Kind.POSITION, self.position, b""))
         self._log.append(entries)
         self._note_promise()
+        self._index_released()
         return self.node.acknowledgement()
+
+    def _durable_lost(self, event: VolumeRangeTruncated) -> DurableLostError:
+        return DurableLostError(
+            f"{self._label}: a writer began epoch {epochs.text(event.epoch)} at LSN {event.durable_lsn}, but records up "
+            f"to LSN {self.node.prefix.floor_lsn} were durable: more copies lost their logs than a quorum bears. This "
+            f"copy stops and keeps them; save {self._folder} before you do anything else"
+        )
 
     def _note_promise(self) -> None:
         if self._promise is not None:
@@ -160,10 +241,12 @@ class Copy:
     def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
         frame: frames.Frame | None = None
         location: segments.Location | None = None
-        for entry in self.node.prefix.between(first_lsn, last_lsn):
-            if frame is None or entry.place.frame != location:
-                location, frame = entry.place.frame, self._log.read(entry.place.frame)
-            stored = frame.entries[entry.place.entry]
+        released = (row.place for row in self._index.between(first_lsn, last_lsn))
+        waiting = (entry.place for entry in self.node.prefix.between(first_lsn, last_lsn))
+        for place in itertools.chain(released, waiting):
+            if frame is None or place.frame != location:
+                location, frame = place.frame, self._log.read(place.frame)
+            stored = frame.entries[place.entry]
             event = self._decode(stored)
             assert isinstance(event, VolumeRedoBatch)
             yield answering.Stored(event.first_lsn, stored.data, event.payloads)
@@ -171,6 +254,7 @@ class Copy:
     def close(self) -> None:
         """Give the folder back."""
         self._log.close()
+        self._index.close()
         for file in (self._promise, self._lock):
             if file is not None:
                 file.close()

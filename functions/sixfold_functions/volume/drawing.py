@@ -18,7 +18,7 @@ ZONE_COLUMNS = 26
 """Three zones side by side fit into a terminal of 80 columns."""
 TABLE_ROWS_MAX = 1000
 PAGE_ROWS = 5000
-_COLOURS = {"up": "green", "catching up": "yellow", "older epoch": "yellow", "down": "red"}
+_COLOURS = {"up": "green", "catching up": "yellow", "older epoch": "yellow", "joining": "magenta", "down": "red"}
 
 
 def volume(state: VolumeState) -> RenderableType:
@@ -30,7 +30,7 @@ def volume(state: VolumeState) -> RenderableType:
         Text("writes and reads", style="green")
         if state.writable
         else Text(
-            f"no writes: {state.answering} of {len(layout.COPIES)} copies answer, "
+            f"no writes: {state.answering} of {len(layout.COPIES)} copies answer{_joining(state)}, "
             f"a write needs {quorum.FOUR_OF_SIX.write}; sixfold volume start all",
             style="red",
         )
@@ -39,6 +39,11 @@ def volume(state: VolumeState) -> RenderableType:
         ("━━ ", "bold cyan"), f"durable to LSN {state.durable_lsn}", f", epoch {state.epoch}: ", verdict
     )
     return Group(Text(f"volume {state.volume}", style="bold"), zones, line)
+
+
+def _joining(state: VolumeState) -> str:
+    names = [copy.copy for copy in state.copies if copy.state == "joining"]
+    return f" ({', '.join(names)} lost their logs and do not count until they are level)" if names else ""
 
 
 def _zone(zone: str, state: VolumeState, highest: int) -> RenderableType:

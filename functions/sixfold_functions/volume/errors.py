@@ -17,15 +17,27 @@ class VolumeError(errors.SixfoldError):
 class QuorumLostError(VolumeError):
     """Too few copies answer; the message names those that do, and what to do."""
 
-    def __init__(self, what: str, answering: Collection[str], *, volume: str, outcome: str, cause: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        answering: Collection[str],
+        *,
+        volume: str,
+        outcome: str,
+        joining: Collection[str] = (),
+        cause: str = "",
+    ) -> None:
         self.answering = tuple(sorted(answering))
         self.missing = tuple(copy for copy in layout.COPIES if copy not in answering)
-        found = (
-            f"{len(self.answering)} of {len(layout.COPIES)} copies answer ({layout.describe(self.answering)}), "
-            f"so the volume can do {quorum.FOUR_OF_SIX.power(self.answering).value}"
-        )
+        self.joining = tuple(sorted(set(joining) & set(answering)))
+        """Copies that answer and do not count: they lost their logs and are not level yet."""
+        counting = [copy for copy in self.answering if copy not in joining]
+        found = f"{len(self.answering)} of {len(layout.COPIES)} copies answer ({layout.describe(self.answering)})"
+        if self.joining:
+            found += f", of which {', '.join(self.joining)} lost their logs and do not count until they are level"
+        found += f", so the volume can do {quorum.FOUR_OF_SIX.power(counting).value}"
         need = f"a write needs {quorum.FOUR_OF_SIX.write}"
-        if len(self.answering) >= quorum.FOUR_OF_SIX.write:
+        if len(counting) >= quorum.FOUR_OF_SIX.write:
             found, need = f"{len(self.answering)} copies answer ({layout.describe(self.answering)})", "it took too long"
         remedy = f" Start the others: sixfold volume start {' '.join(_names(self.missing))}." if self.missing else ""
         super().__init__(

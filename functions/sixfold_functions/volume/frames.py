@@ -35,6 +35,13 @@ class Kind(enum.IntEnum):
     BATCH = 4
     BUMP = 5
     TRUNCATION = 6
+    ADMISSION = 7
+    JOINING = 8
+    """The copy found no log, and its partition does not begin with the first record any more."""
+    CHECKPOINT = 9
+    """All that was known where its segment begins, so that no earlier one needs to be read back."""
+    SEALED = 10
+    """The segment's last frame, with its own position: nothing is missing before it."""
 
 
 class Entry(NamedTuple):
@@ -86,8 +93,11 @@ def decode(data: bytes, start: int = 0) -> Frame | None:
 
 
 def length_at(head: bytes) -> int:
-    """Bytes of the frame whose head is given, head included."""
-    return HEAD_BYTES + int(_HEAD.unpack(head)[1])
+    """Bytes of the frame whose head is given, head included; 0 where it is none."""
+    if len(head) < HEAD_BYTES:
+        return 0
+    magic, length, _, _ = _HEAD.unpack(head)
+    return HEAD_BYTES + int(length) if magic == MAGIC and length <= BODY_BYTES_MAX else 0
 
 
 def valid_after(data: bytes, start: int) -> int | None:

@@ -10,7 +10,7 @@ import msgspec
 from sixfold import clock as clocks
 from sixfold import publisher
 from sixfold_events import Event
-from sixfold_events.volume import VolumeRangeTruncated, VolumeRedoBatch
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeCopyAdmitted, VolumeRangeTruncated, VolumeRedoBatch
 from sixfold_functions.volume import sender
 from sixfold_functions.volume.core import layout, recovery, sequencer
 
@@ -81,9 +81,24 @@ class RedoOutlet:
         return [self.batch(batch) for batch in self._sequencer.window(first_lsn, last_lsn)]
 
     def again(self, batch: VolumeRedoBatch, copy: str) -> None:
-        """Send a batch that another copy had stored, in this epoch's name; its origin stays."""
-        durable_lsn = min(batch.durable_lsn, self._sequencer.durable_lsn)
+        """Send a batch that another copy had stored, in this epoch's name; its origin stays.
+
+        What was durable when it was first sent is durable for ever, so a copy that is filled need not keep it in memory.
+        """
+        durable_lsn = max(batch.durable_lsn, self._sequencer.durable_lsn)
         self.send(msgspec.structs.replace(batch, epoch=self._recovery.epoch, durable_lsn=durable_lsn), copy)
+
+    def admission(self, ack: VolumeCopyAcknowledged) -> VolumeCopyAdmitted:
+        """The copy that said `ack` counts again once it holds all that was given out until now."""
+        beginning = self._recovery.beginning
+        assert beginning is not None
+        return VolumeCopyAdmitted(
+            volume=self._volume,
+            epoch=self._recovery.epoch,
+            copy=ack.copy,
+            incarnation=ack.incarnation,
+            last_lsn=max(beginning.durable_lsn, self._sequencer.last_lsn),
+        )
 
     def truncation(self, ahead_records_max: int) -> VolumeRangeTruncated:
         """Where this epoch's volume begins."""

@@ -17,6 +17,9 @@ from sixfold_functions.volume import redo
 from sixfold_functions.volume.core import repair, sequencer
 from sixfold_functions.volume.core.tracker import QuorumTracker
 
+FILL_BYTES_MAX = 8 * 1024 * 1024
+"""Payload that is on its way to a copy; more follows once it has that. A copy's queue holds four times as much."""
+
 
 class Repairer:
     """Runs one fill per copy at a time."""
@@ -43,15 +46,16 @@ class Repairer:
 
     def check(self) -> None:
         """Start what is due; call it now and then."""
-        for fill in self.plan.due(self._tracker.copies, self._tracker.epoch, self._clock.monotonic()):
-            if fill.copy not in self._tasks:
-                task = asyncio.create_task(self._fill(fill), name=f"volume-repair-{fill.copy}")
-                self._tasks[fill.copy] = task
-                task.add_done_callback(lambda _, copy=fill.copy: self._tasks.pop(copy, None))  # type: ignore[misc]
+        for fill in self.plan.due(self._tracker.copies, self._clock.monotonic(), self._tasks.keys()):
+            task = asyncio.create_task(self._fill(fill), name=f"volume-repair-{fill.copy}")
+            self._tasks[fill.copy] = task
+            task.add_done_callback(lambda _, copy=fill.copy: self._tasks.pop(copy, None))  # type: ignore[misc]
 
     async def _fill(self, fill: repair.Fill) -> None:
         if fill.truncation:
             self._outlet.send(self._outlet.truncation(self._limits.ahead_records_max), fill.copy)
+        if fill.admission:
+            self._outlet.send(self._outlet.admission(self._tracker.copies[fill.copy]), fill.copy)
         if not fill.last_lsn:
             return
         self._log.info(
@@ -61,15 +65,17 @@ class Repairer:
             first_lsn=fill.first_lsn,
             last_lsn=fill.last_lsn,
         )
-        lsn = fill.first_lsn
+        lsn, size = fill.first_lsn, 0
         try:
-            while lsn <= fill.last_lsn:
+            while lsn <= fill.last_lsn and size < FILL_BYTES_MAX:
                 batches = self._outlet.from_memory(lsn, fill.last_lsn) or await self._from_copy(fill, lsn)
                 if not batches:
                     return  # nobody who counts has them now; the plan tries again
                 for batch in batches:
                     self._outlet.again(batch, fill.copy)
                     lsn = max(lsn, batch.first_lsn + len(batch.payloads))
+                    size += sum(map(len, batch.payloads))
+                    self.plan.sent(fill.copy, lsn - 1)
         except (readers.CopyUnreachableError, readers.CopyDamagedError, port.BusError, avro.DecodeError) as error:
             self._log.warning("a repair failed", action="volume.repair.failed", copy=fill.copy, error=str(error))
 

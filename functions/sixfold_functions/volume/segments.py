@@ -1,45 +1,27 @@
 """A copy's segment log: files of frames, each frame fsynced before anybody hears of it.
 
-Opening reads every frame back, in order. A torn frame at the end of the last file is cut off, and the cut is synced
-before the next append (else what is appended behind it would be unreadable after the next start). An invalid frame
-anywhere else is damage: the log refuses to open, since records that were acknowledged are gone from this copy.
+A segment begins with a checkpoint of all that is known where it begins, and a full one is sealed by a last frame. So
+opening reads back the newest segment only; of the others it looks whether they are there and sealed. A torn frame at
+the end of the last file is cut off, and the cut is synced before the next append (else what is appended behind it
+would be unreadable after the next start). An invalid frame anywhere else is damage: the log refuses to open, since
+records that were acknowledged are gone from this copy. Damage in a sealed segment is found when it is read.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sixfold import errors
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume import frames
+from sixfold_functions.volume import files, frames
+from sixfold_functions.volume.files import LogDamagedError, LogFailedError, LogForeignError
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 """A new file is begun beyond this; an eighth of a second to read at 500 MB/s."""
 _SUFFIX = ".seg"
-
-
-class LogError(errors.SixfoldError):
-    """Base of the segment log's errors."""
-
-
-class LogDamagedError(LogError):
-    """A frame in the middle of the log is invalid: the disk changed or lost what was fsynced."""
-
-
-class LogForeignError(LogError):
-    """The folder holds another copy's log."""
-
-
-class LogFailedError(LogError):
-    """A file operation failed; the process must end, so that the next start sees what really is on the disk."""
-
-
-class LogFullError(LogFailedError):
-    """There is no room on the disk."""
+_SEAL_BYTES = len(frames.encode(0, [frames.Entry(frames.Kind.SEALED, -1, bytes(8))]))
 
 
 class Location(NamedTuple):
@@ -53,14 +35,22 @@ class SegmentLog:
     """The log in `folder`. Call `replay` once before anything else."""
 
     def __init__(
-        self, disk: disks.Disk, folder: Path, *, label: str, segment_bytes_max: int = SEGMENT_BYTES_MAX
+        self,
+        disk: disks.Disk,
+        folder: Path,
+        *,
+        label: str,
+        checkpoint: Callable[[], bytes] = bytes,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
     ) -> None:
         self._disk = disk
         self._folder = folder
         self._label = label
         """Which copy of which volume; a folder with another one's log is refused."""
+        self._checkpoint = checkpoint
+        """Called where a segment begins: all that is known of what lies before. Empty for a log without checkpoints."""
         self._segment_bytes_max = segment_bytes_max
-        self._files: dict[int, disks.File] = {}
+        self._files = files.Files(disk, self._path)
         self._last = 0
         self._sequence = 0
         self._failed = False
@@ -68,8 +58,13 @@ class SegmentLog:
     def _path(self, segment: int) -> Path:
         return self._folder / f"{segment:08d}{_SUFFIX}"
 
-    def replay(self) -> Iterator[tuple[Location, frames.Frame]]:
-        """Every frame with its place, in order; then the log is ready to be appended to."""
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    def replay(self, *, whole: bool = False) -> Iterator[tuple[Location, frames.Frame]]:
+        """Every frame with its place from the newest checkpoint on, in order; with `whole` from the very beginning.
+
+        Then the log is ready to be appended to. May be called again, so that the whole log can be read after all.
+        """
         self._disk.make_folder(self._folder)
         numbers = [int(name[: -len(_SUFFIX)]) for name in self._disk.names(self._folder) if name.endswith(_SUFFIX)]
         if numbers != list(range(1, len(numbers) + 1)):
@@ -77,21 +72,58 @@ class SegmentLog:
                 f"{self._folder}: expected segments 1 to {len(numbers)}, found {numbers}; a file is missing. "
                 f"{self._remedy()}"
             )
-        for segment in numbers:
-            self._files[segment] = self._disk.open(self._path(segment))
-            yield from self._read_segment(segment, last=segment == numbers[-1])
-            self._last = segment
+        self._last = len(numbers)
         if not numbers:
             self._begin_segment()
+            return
+        start = 1 if whole else self._newest_checkpoint()
+        for segment in range(1, start):
+            self._check_sealed(segment)
+        head = self._head(start)
+        self._sequence = head.sequence - 1 if head is not None else 0
+        for segment in range(start, self._last + 1):
+            yield from self._read_segment(segment)
 
-    def _read_segment(self, segment: int, *, last: bool) -> Iterator[tuple[Location, frames.Frame]]:
-        file = self._files[segment]
+    def _head(self, segment: int) -> frames.Frame | None:
+        """A segment's first frame, None where it is not whole."""
+        file = self._files.get(segment)
+        length = frames.length_at(file.read_at(0, frames.HEAD_BYTES))
+        return frames.decode(file.read_at(0, length))
+
+    def _newest_checkpoint(self) -> int:
+        """The newest segment with a checkpoint; 1 where none has."""
+        for segment in range(self._last, 1, -1):
+            head = self._head(segment)
+            if head is not None and any(entry.kind is frames.Kind.CHECKPOINT for entry in head.entries):
+                return segment
+        return 1
+
+    def _check_sealed(self, segment: int) -> None:
+        """Raises LogDamagedError where a file that is not read back does not end as it did when the next was begun."""
+        file = self._files.get(segment)
+        position = max(file.size() - _SEAL_BYTES, 0)
+        seal = frames.decode(file.read_at(position, _SEAL_BYTES))
+        if seal is not None and seal.entries[0] == _seal(position):
+            return
+        # Cut off, or of a version that sealed nothing: reading tells.
+        head, following = self._head(segment), self._head(segment + 1)
+        self._sequence = head.sequence - 1 if head is not None else 0
+        for _ in self._read_segment(segment):
+            pass
+        if following is None or following.sequence != self._sequence + 1:
+            raise LogDamagedError(
+                f"{self._path(segment)}: ends with frame {self._sequence}, which the next file does not follow; "
+                f"it was cut. {self._remedy()}"
+            )
+
+    def _read_segment(self, segment: int) -> Iterator[tuple[Location, frames.Frame]]:
+        file = self._files.get(segment)
         data = file.read_at(0, file.size())
         position = 0
         while position < len(data):
             frame = frames.decode(data, position)
             if frame is None or frame.sequence != self._sequence + 1:
-                self._cut_torn_tail(segment, data, position, last=last)
+                self._cut_torn_tail(segment, data, position)
                 break
             if position == 0:
                 self._check_label(segment, frame)
@@ -102,24 +134,21 @@ class SegmentLog:
             # Only the last file can be empty: the power went between its creation and its first sync.
             self._write_header(segment)
 
-    def _cut_torn_tail(self, segment: int, data: bytes, position: int, *, last: bool) -> None:
+    def _cut_torn_tail(self, segment: int, data: bytes, position: int) -> None:
         path = self._path(segment)
         valid = position if frames.decode(data, position) else frames.valid_after(data, position)
-        if not last or valid is not None:
+        if segment != self._last or valid is not None:
             raise LogDamagedError(
                 f"{path}: expected frame {self._sequence + 1} at byte {position}, found damaged bytes"
                 f"{f', and a valid frame again at byte {valid}' if valid is not None else ''}: "
                 f"the disk did not keep what was fsynced. {self._remedy()}"
             )
-        file = self._files[segment]
+        file = self._files.get(segment)
         file.truncate(position)
         self._sync(file)
 
     def _remedy(self) -> str:
-        return (
-            f"Look at the disk, then move {self._folder} away and start {self._label} again: "
-            "it reads its partition anew and gets the rest from the other copies"
-        )
+        return files.remedy(self._folder, self._label)
 
     def _check_label(self, segment: int, frame: frames.Frame) -> None:
         try:
@@ -131,33 +160,43 @@ class SegmentLog:
                 f"{self._path(segment)} belongs to {label}, expected {self._label}; give each copy its own folder"
             )
 
+    # -- writing ---------------------------------------------------------------------------------------------------
+
     def _begin_segment(self) -> None:
         segment = self._last + 1
         try:
-            self._files[segment] = self._disk.open(self._path(segment), create=True)
+            self._files.create(segment)
         except OSError as error:
             raise self._failure(error) from error
-        self._write_header(segment)
         self._last = segment
+        self._write_header(segment)
 
     def _write_header(self, segment: int) -> None:
-        about = json.dumps({"format": 1, "label": self._label, "segment": segment}).encode()
-        self._write(self._files[segment], [frames.Entry(frames.Kind.SEGMENT, -1, about)])
-        self._sync(self._files[segment])
+        about = json.dumps({"format": 2, "label": self._label, "segment": segment}).encode()
+        entries = [frames.Entry(frames.Kind.SEGMENT, -1, about)]
+        if known := self._checkpoint():
+            entries.append(frames.Entry(frames.Kind.CHECKPOINT, -1, known))
+        file = self._files.get(segment)
+        self._write(file, entries)
+        self._sync(file)
         try:
             self._disk.sync_folder(self._folder)
         except OSError as error:
             raise self._failure(error) from error
 
     def next_location(self) -> Location:
-        """Where the next frame will lie; begins a new file if the last one is full."""
-        if self._files[self._last].size() >= self._segment_bytes_max:
+        """Where the next frame will lie; seals the last file and begins a new one if it is full."""
+        file = self._files.get(self._last)
+        if file.size() >= self._segment_bytes_max:
+            self._write(file, [_seal(file.size())])
+            self._sync(file)
             self._begin_segment()
-        return Location(self._last, self._files[self._last].size())
+            file = self._files.get(self._last)
+        return Location(self._last, file.size())
 
     def append(self, entries: Sequence[frames.Entry]) -> None:
         """Write one frame at `next_location` and fsync it. Raises LogFailedError; the log is dead then."""
-        file = self._files[self._last]
+        file = self._files.get(self._last)
         self._write(file, entries)
         self._sync(file)
 
@@ -178,21 +217,14 @@ class SegmentLog:
 
     def _failure(self, error: OSError) -> LogFailedError:
         self._failed = True
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return LogFullError(
-                f"{self._label}: no room in {self._folder} ({error.strerror}); make room, then start it again: "
-                "what it had acknowledged is kept, and it catches up"
-            )
-        return LogFailedError(
-            f"{self._label}: {self._folder} cannot be written ({error}); the copy stops, since after a failed sync "
-            "nobody knows what the disk holds. Look at the disk, then start it again"
-        )
+        return files.failure(error, self._folder, self._label)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, location: Location) -> frames.Frame:
         """The frame at `location`. Raises LogDamagedError where it is not valid any more."""
-        file = self._files[location.segment]
-        head = file.read_at(location.position, frames.HEAD_BYTES)
-        size = frames.length_at(head) if len(head) == frames.HEAD_BYTES else 0
+        file = self._files.get(location.segment)
+        size = frames.length_at(file.read_at(location.position, frames.HEAD_BYTES))
         frame = frames.decode(file.read_at(location.position, size)) if size else None
         if frame is None:
             raise LogDamagedError(
@@ -202,6 +234,8 @@ class SegmentLog:
 
     def close(self) -> None:
         """Close the files; everything that was appended is on the disk already."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        self._files.close()
+
+
+def _seal(position: int) -> frames.Entry:
+    return frames.Entry(frames.Kind.SEALED, -1, position.to_bytes(8, "big"))

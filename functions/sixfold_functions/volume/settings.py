@@ -24,7 +24,10 @@ class WriterSettings:
     idle_s: float = 0.1
     """After this long without appends the copies are told the durable LSN by an empty batch."""
     waiting_max: int = 20_000
-    """Appends in the queue; more wait before they enter it."""
+    """Appends in the queue; more wait before they enter it, and fail with QuorumLostError at their timeout."""
+    waiting_bytes_max: int = 67_108_864
+    """Bytes in the queue, as many as may be sent and not durable (`Limits.window_bytes_max`): while the quorum is lost
+    a writer holds twice that, and the one append that goes beyond it."""
 
 
 class AppendResult(NamedTuple):

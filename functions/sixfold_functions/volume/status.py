@@ -20,7 +20,7 @@ class CopyState(msgspec.Struct, frozen=True, kw_only=True):
     copy: str
     zone: str
     state: str
-    """`up`, `catching up`, `older epoch` or `down`."""
+    """`up`, `catching up`, `older epoch`, `joining` (it lost its log and does not count until it is level) or `down`."""
     complete_lsn: int
     """SCL; the last one known of a copy that is down."""
     lag: int
@@ -36,7 +36,7 @@ class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     durable_lsn: int
     writable: bool
-    """Four copies answer; a writer among the processes is needed besides."""
+    """Four copies that count answer; a writer among the processes is needed besides."""
     answering: int
     copies: list[CopyState]
 
@@ -80,7 +80,8 @@ def state_of(
         if answer is not None:
             ack = answer.status
             complete, copy_epoch, incarnation = ack.complete_lsn, ack.epoch, ack.incarnation
-            state = _word(standing(ack, newest), lacks=bool(ack.missing_last_lsn), behind=complete < durable_lsn)
+            behind = bool(ack.missing_last_lsn) or complete < durable_lsn
+            state = "joining" if ack.joining else _word(standing(ack, newest), behind=behind)
         else:
             complete = last.complete_lsn if last is not None else 0
             copy_epoch = last.epoch if last is not None else 0
@@ -97,17 +98,18 @@ def state_of(
                 incarnation=incarnation,
             )
         )
+    voting = [copy for copy, answer in answers.items() if not answer.status.joining]
     return VolumeState(
         volume=volume,
         epoch=epochs.text(newest),
         durable_lsn=durable_lsn,
-        writable=quorum.FOUR_OF_SIX.power(answers.keys()) is quorum.Power.WRITE,
+        writable=quorum.FOUR_OF_SIX.power(voting) is quorum.Power.WRITE,
         answering=len(answers),
         copies=copies,
     )
 
 
-def _word(where: Standing, *, lacks: bool, behind: bool) -> str:
+def _word(where: Standing, *, behind: bool) -> str:
     if where is Standing.BEHIND:
         return "older epoch"
-    return "catching up" if where is Standing.FILLING or lacks or behind else "up"
+    return "catching up" if where is Standing.FILLING or behind else "up"

@@ -28,10 +28,6 @@ GROUP_BYTES_MAX = 8 * 1024 * 1024
 FETCH_RECORDS_MAX = 500
 
 
-class MemoryLostError(errors.SixfoldError):
-    """A copy without a log cannot read its partition from the beginning."""
-
-
 def folder_of(data_dir: Path, volume: str, copy: str) -> Path:
     """Where a copy keeps its log."""
     return data_dir / "volume" / volume / copy
@@ -92,10 +88,13 @@ class StorageService:
         kept = await self._bus.offsets(self._redo)
         position = self._copy.position
         if position == 0 and kept.start > 0:
-            raise MemoryLostError(
-                f"copy {self._copy.node.copy}: it has read nothing, and its partition begins at offset {kept.start}, "
-                "expected 0: it cannot know what it had acknowledged, so it may not take part. Restore its folder"
+            # An empty log, and the first records are gone: nobody knows what this copy had acknowledged.
+            self._log.warning(
+                "the copy lost its log; it gets everything from the others and does not count until it is level",
+                action="volume.copy.joining",
+                partition_start=kept.start,
             )
+            self._copy.join()
         if position > kept.end:
             self._log.warning("the partition is shorter than what was read", action="volume.redo.shrunk", end=kept.end)
             return kept.start  # what is read twice is known by its epoch and LSN

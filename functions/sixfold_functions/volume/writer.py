@@ -109,13 +109,8 @@ class VolumeWriter:
                 await self.established()
         except TimeoutError:
             await self.close()
-            raise errors.QuorumLostError(
-                f"no writer could take over within {self.settings.takeover_timeout_s:g} s",
-                self._heard,
-                volume=self.volume,
-                outcome="Nothing was changed.",
-                cause=self._sender.last_error,
-            ) from None
+            what = f"no writer could take over within {self.settings.takeover_timeout_s:g} s"
+            raise self._quorum_lost(what, since=0.0, outcome="Nothing was changed.") from None
         except BaseException:
             await self.close()
             raise
@@ -229,20 +224,29 @@ class VolumeWriter:
                 if withdrawn
                 else f"It is not acknowledged, yet LSNs {append.first_lsn} to {append.last_lsn} may still become durable."
             )
-            raise errors.QuorumLostError(
-                f"an append is not durable after {timeout_s:g} s",
-                self.answering(since=offered_at),
-                volume=self.volume,
-                outcome=outcome,
-                cause=self._sender.last_error,
-            ) from None
+            what = f"an append is not durable after {timeout_s:g} s"
+            raise self._quorum_lost(what, since=offered_at, outcome=outcome) from None
+
+    def _quorum_lost(self, what: str, *, since: float, outcome: str) -> errors.QuorumLostError:
+        return errors.QuorumLostError(
+            what,
+            [copy for copy, heard in self._heard.items() if heard >= since],
+            volume=self.volume,
+            joining=self.tracker.joining(),
+            outcome=outcome,
+            cause=self._sender.last_error,
+        )
 
     async def room(self) -> None:
         """Return once the queue has room."""
-        while self.sequencer.waiting() >= self.settings.waiting_max:
+        while self._is_full():
             self._check_failure()
             self._room.clear()
             await self._room.wait()
+
+    def _is_full(self) -> bool:
+        count, size = self.sequencer.waiting()
+        return count >= self.settings.waiting_max or size >= self.settings.waiting_bytes_max
 
     def offer(self, append: sequencer.Append[Waiter]) -> None:
         """Queue an append; whatever waits goes out with the next batch."""
@@ -260,7 +264,7 @@ class VolumeWriter:
             self._told_lsn = self.sequencer.durable_lsn
             self._sent_at = self.clock.monotonic()
             self.outlet.send(self.outlet.batch(batch))
-        if not self._room.is_set() and self.sequencer.waiting() < self.settings.waiting_max:
+        if not self._room.is_set() and not self._is_full():
             self._room.set()
 
     # -- what the copies say ---------------------------------------------------------------------------------------
@@ -308,10 +312,6 @@ class VolumeWriter:
     def _announceable_offset(self) -> int:
         unfinished = self.sequencer.unfinished()
         return next((each.request.offset for each in unfinished if each.request is not None), self.answered_offset)
-
-    def answering(self, since: float) -> list[str]:
-        """Copies that were heard of after `since` on the monotonic clock."""
-        return [copy for copy, heard in self._heard.items() if heard >= since]
 
     # -- now and then ----------------------------------------------------------------------------------------------
 

@@ -71,9 +71,9 @@ class InsideVolume:
         await self.stop(copy)
         shutil.rmtree(self.folder(copy))
 
-    def writer(self, name: str = "test", **settings: float) -> VolumeWriter:
+    def writer(self, name: str = "test", settings: WriterSettings | None = None) -> VolumeWriter:
         """A writer, without the service."""
-        return VolumeWriter(self.bus, registry=self.registry, name=name, settings=WriterSettings(**settings))  # type: ignore[arg-type]
+        return VolumeWriter(self.bus, registry=self.registry, name=name, settings=settings)
 
     def client(self, clock: clocks.Clock | None = None) -> VolumeClient:
         return VolumeClient(self.bus, registry=self.registry, clock=clock)

@@ -37,6 +37,7 @@ class LossyFile:
         self._inode.content[position : position + len(data)] = data
 
     def read_at(self, position: int, size: int) -> bytes:
+        self._disk.read_bytes += min(size, max(self.size() - position, 0))
         return bytes(self._inode.content[position : position + size])
 
     def truncate(self, size: int) -> None:
@@ -59,6 +60,7 @@ class LossyDisk:
     def __init__(self, *, honest: bool = True) -> None:
         self.honest = honest
         self.syncs = 0
+        self.read_bytes = 0
         self.sync_error: OSError | None = None
         self.room_bytes: int | None = None
         self._inodes: dict[Path, _Inode] = {}
@@ -102,6 +104,22 @@ class LossyDisk:
     def damage(self, path: Path, position: int) -> None:
         """Flip a bit of what lies on the disk."""
         self._inodes[path].content[position] ^= 0x10
+
+    def cut(self, path: Path, size: int) -> None:
+        """Lose the end of a file that lies on the disk."""
+        del self._inodes[path].content[size:]
+
+    def remove(self, path: Path) -> None:
+        """Lose a file."""
+        del self._inodes[path]
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Have a file that lies on the disk."""
+        inode = self._inodes[path] = _Inode()
+        inode.content, inode.synced, inode.name_synced = bytearray(content), content, True
+
+    def size(self, path: Path) -> int:
+        return len(self._inodes[path].content)
 
     def segments(self) -> list[Path]:
         return sorted(path for path in self._inodes if path.suffix == ".seg")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
+    VolumeCopyAdmitted,
     VolumeEpochBumped,
     VolumeRangeTruncated,
     VolumeRedoBatch,
@@ -42,8 +43,13 @@ def truncation(epoch: int, durable_lsn: int, *, source: int) -> VolumeRangeTrunc
     )
 
 
+def admission(last_lsn: int, *, epoch: int = E1, incarnation: int = 1, copy: str = "a1") -> VolumeCopyAdmitted:
+    """The writer of `epoch` lets a copy count again that holds everything up to `last_lsn`."""
+    return VolumeCopyAdmitted(volume="default", epoch=epoch, copy=copy, incarnation=incarnation, last_lsn=last_lsn)
+
+
 def ack(copy: str, lsn: int, *, epoch: int = E1, log_epoch: int | None = None, sequence: int = 1, cpl: int | None = None,
-        incarnation: int = 1, missing: tuple[int, int] = (0, 0)) -> VolumeCopyAcknowledged:  # fmt: skip
+        incarnation: int = 1, missing: tuple[int, int] = (0, 0), joining: bool = False) -> VolumeCopyAcknowledged:  # fmt: skip
     """`copy` holds all up to `lsn`."""
     return VolumeCopyAcknowledged(
         volume="default",
@@ -59,4 +65,5 @@ def ack(copy: str, lsn: int, *, epoch: int = E1, log_epoch: int | None = None, s
         settled_lsn=0,
         missing_first_lsn=missing[0],
         missing_last_lsn=missing[1],
+        joining=joining,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.functions.volume.making import E1, E2, E3, batch, bump, truncation
+import msgspec
+from tests.functions.volume.making import E1, E2, E3, admission, batch, bump, truncation
 
-from sixfold_functions.volume.core.node import Redo, StorageNode
+from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
+from sixfold_functions.volume.core.prefix import ISLANDS_MAX
 
 
 def node(*events: Redo) -> StorageNode[int]:
@@ -84,7 +86,8 @@ def test_only_durable_records_are_kept_of_another_history() -> None:
     copy = node(*FRESH, batch(1, 2), batch(3, 4, vdl=2), bump(E3), truncation(E3, 3, source=E2))
     copy.take(batch(3, 3, epoch=E3, origin=E2, back=E1), 9)
     assert copy.acknowledgement().complete_lsn == 3
-    assert [entry.origin_epoch for entry in copy.prefix.between(1, 3)] == [E1, E2]
+    kept = [*copy.prefix.take_released(), *copy.prefix.between(1, 3)]
+    assert [(entry.first_lsn, entry.origin_epoch) for entry in kept] == [(1, E1), (3, E2)]
 
 
 def test_a_batch_with_another_history_below_it_does_not_count() -> None:
@@ -125,3 +128,131 @@ def test_a_consistency_point_is_the_end_of_an_append() -> None:
     copy = node(*FRESH, batch(1, 2), batch(3, 4, points=[]))
     assert copy.acknowledgement().complete_lsn == 4
     assert copy.acknowledgement().consistent_lsn == 2
+
+
+def test_what_is_durable_of_another_history_need_not_wait_for_the_rest() -> None:
+    """A copy far behind takes over what is sure, as soon as that replaces all it has itself, and nothing before."""
+    copy = node(*FRESH, batch(1, 2), batch(3, 5), bump(E3), truncation(E3, 99, source=E2))
+    for place, (event, complete) in enumerate(
+        [
+            (batch(1, 2, epoch=E3, origin=E1), 5),
+            (batch(3, 6, epoch=E3, origin=E2, back=E1, vdl=2), 5),  # 3 to 5 of its own may be durable
+            (batch(7, 8, epoch=E3, origin=E2, vdl=6), 6),
+            (batch(9, 9, epoch=E3, origin=E2, vdl=6), 6),  # 7 to 9 are not sure
+            (batch(10, 10, epoch=E3, origin=E2, vdl=9), 9),
+        ]
+    ):
+        assert copy.take(event, place)
+        assert copy.acknowledgement().complete_lsn == complete
+    said = copy.acknowledgement()
+    assert (said.log_epoch, said.settled_lsn, said.missing_first_lsn) == (E1, 9, 11)
+    copy.take(truncation(E3, 99, source=E2), 50)
+    copy.take(bump(E3 + 1), 51)
+    copy.take(truncation(E3 + 1, 99, source=E2), 52)
+    assert copy.acknowledgement().missing_first_lsn == 10, "the next writer does not begin anew"
+
+
+def test_a_copy_holds_only_what_may_still_change() -> None:
+    """However long the volume, a copy's memory has what is not durable yet, and a bounded number beyond a gap."""
+    copy = node(*FRESH)
+    for lsn in range(1, 10_001):
+        copy.take(batch(lsn, lsn, vdl=max(lsn - 3, 0)), lsn)
+    released = copy.prefix.take_released()
+    assert [entry.first_lsn for entry in released] == list(range(1, 9998))
+    assert len(copy.state().prefix.entries) == 3
+    filling = node(*FRESH, bump(E2), truncation(E2, 20_000, source=E1))
+    for lsn in range(1, 10_001):
+        filling.take(batch(lsn, lsn, epoch=E2, origin=E1, vdl=max(lsn - 3, 0)), lsn)
+    assert len(filling.prefix.take_released()) == 9997
+    assert len(filling.state().prefix.staged) == 3
+    for lsn in range(30_001, 30_001 + 2 * ISLANDS_MAX):
+        filling.take(batch(lsn, lsn, epoch=E2), lsn)
+    assert len(filling.state().prefix.islands) == ISLANDS_MAX
+    assert filling.acknowledgement().missing_first_lsn == 10_001
+
+
+def test_a_batch_beyond_a_gap_that_is_let_go_is_missed_later() -> None:
+    """What there was no room for is a gap like any other, once the one before it is closed."""
+    copy = node(*FRESH)
+    for lsn in range(2, ISLANDS_MAX + 10):
+        copy.take(batch(lsn, lsn), lsn)
+    copy.take(batch(1, 1), 9)
+    said = copy.acknowledgement()
+    assert said.complete_lsn == ISLANDS_MAX + 1
+    assert (said.missing_first_lsn, said.missing_last_lsn) == (ISLANDS_MAX + 2, ISLANDS_MAX + 9)
+
+
+def joined() -> StorageNode[int]:
+    """A copy that lost its log, at its third start."""
+    copy: StorageNode[int] = StorageNode("default", "a1")
+    copy.start(3)
+    copy.join()
+    return copy
+
+
+def test_a_copy_that_lost_its_log_does_not_count_until_it_holds_all_that_was_given_out() -> None:
+    """Filled, then admitted, then level: only the three together."""
+    copy = joined()
+    copy.take(truncation(E2, 2, source=E1), 0)
+    copy.take(batch(1, 2, epoch=E2, origin=E1), 1)
+    said = copy.acknowledgement()
+    assert (said.log_epoch, said.complete_lsn, said.missing_last_lsn, said.joining) == (E2, 2, 0, True)
+    assert copy.take(admission(4, epoch=E2, incarnation=3), 2)
+    said = copy.acknowledgement()
+    assert (said.missing_first_lsn, said.missing_last_lsn, said.joining) == (3, 4, True)
+    copy.take(batch(3, 3, epoch=E2, back=E1), 3)
+    assert copy.acknowledgement().joining
+    copy.take(batch(4, 4, epoch=E2), 4)
+    assert not copy.acknowledgement().joining
+
+
+def test_an_admission_counts_only_for_the_start_and_the_epoch_that_it_was_meant_for() -> None:
+    """One from before the loss, for another copy, or of an older writer says nothing of what this copy lost."""
+    copy = joined()
+    copy.take(truncation(E2, 0, source=0), 0)
+    assert not copy.take(admission(0, epoch=E2, incarnation=2), 1)
+    assert not copy.take(admission(0, epoch=E2, incarnation=3, copy="a2"), 2)
+    assert not copy.take(admission(0, epoch=E1, incarnation=3), 3)
+    assert copy.joining
+    copy.take(admission(5, epoch=E2, incarnation=4), 4)
+    copy.take(truncation(E3, 0, source=E2), 5)
+    copy.take(batch(1, 5, epoch=E3), 6)
+    assert copy.joining, "the next writer has to say it again"
+
+
+def test_a_recovery_that_annuls_durable_records_is_not_obeyed() -> None:
+    """It can only be one that heard of too few: the copy keeps its records and says so."""
+    copy = node(*FRESH, batch(1, 2), batch(3, 4, vdl=2), batch(5, 5, vdl=4), bump(E2))
+    assert copy.take(truncation(E2, 3, source=E1), 9) is False
+    assert copy.annulled is not None
+    assert copy.acknowledgement().complete_lsn == 5
+    late = node(*FRESH, batch(1, 2), batch(3, 4, vdl=2))
+    late.take(truncation(E1, 0, source=0), 9)
+    assert late.annulled is None, "the beginning of its own epoch is old news"
+
+
+def test_a_copy_restored_from_its_state_is_the_same_copy() -> None:
+    """Prefix, islands, a branch and an admission that is not fulfilled are all in a checkpoint."""
+    copy = joined()
+    first: tuple[Redo, ...] = (*FRESH, batch(1, 2), batch(3, 4, vdl=2), batch(7, 8), bump(E3))
+    second: tuple[Redo, ...] = (
+        truncation(E3, 9, source=E2),
+        batch(3, 3, epoch=E3, origin=E2, back=E1),
+        batch(6, 7, epoch=E3, back=E2),
+        admission(12, epoch=E3, incarnation=3),
+    )
+    for place, event in enumerate((*first, *second)):
+        copy.take(event, place)
+    copy.prefix.take_released()
+    stored = msgspec.json.encode(copy.state())
+    again: StorageNode[int] = StorageNode("default", "a1")
+    again.restore(msgspec.json.decode(stored, type=NodeState[int]))
+    assert again.state() == copy.state()
+    said = copy.acknowledgement()
+    again.start(3)
+    assert msgspec.structs.replace(again.acknowledgement(), sequence=said.sequence) == said
+    for made in (copy, again):
+        made.take(batch(4, 5, epoch=E3, origin=E2), 20)
+        made.take(batch(8, 12, epoch=E3), 21)
+        assert not made.acknowledgement().joining
+    assert again.state() == copy.state()

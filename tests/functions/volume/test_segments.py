@@ -13,7 +13,7 @@ from tests.functions.volume.world import REGISTRY, World, Writer, settle
 from sixfold.bus import port
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume import frames, segments
+from sixfold_functions.volume import files, frames, segments
 from sixfold_functions.volume.core import layout
 
 FOLDER = Path("/volume/a1")
@@ -61,9 +61,7 @@ def test_damage_in_the_middle_stops_the_copy_with_a_clear_message() -> None:
     disk = LossyDisk()
     write(opened(disk), 1, 2, 3)
     disk.damage(disk.segments()[0], 200)
-    with pytest.raises(
-        segments.LogDamagedError, match=r"expected frame 3 at byte \d+, found damaged bytes.*move .* away"
-    ):
+    with pytest.raises(files.LogDamagedError, match=r"expected frame 3 at byte \d+, found damaged bytes.*move .* away"):
         kept(disk)
 
 
@@ -71,10 +69,10 @@ def test_a_missing_or_foreign_file_is_refused() -> None:
     """A hole between segments, and another copy's folder."""
     disk = LossyDisk()
     write(opened(disk, size=100), 1, 2, 3)
-    with pytest.raises(segments.LogForeignError, match="belongs to copy a1, expected copy b1"):
+    with pytest.raises(files.LogForeignError, match="belongs to copy a1, expected copy b1"):
         list(log(disk, label="copy b1").replay())
     del disk._inodes[disk.segments()[1]]
-    with pytest.raises(segments.LogDamagedError, match="a file is missing"):
+    with pytest.raises(files.LogDamagedError, match="a file is missing"):
         kept(disk)
 
 
@@ -92,10 +90,10 @@ def test_after_a_failed_fsync_nothing_is_written_any_more() -> None:
     disk = LossyDisk()
     made = opened(disk)
     disk.sync_error = OSError(errno.EIO, "Input/output error")
-    with pytest.raises(segments.LogFailedError, match="cannot be written"):
+    with pytest.raises(files.LogFailedError, match="cannot be written"):
         write(made, 1)
     disk.sync_error = None
-    with pytest.raises(segments.LogFailedError, match="end the process"):
+    with pytest.raises(files.LogFailedError, match="end the process"):
         write(made, 2)
 
 
@@ -105,7 +103,7 @@ def test_a_full_disk_is_named_and_harms_nothing_that_was_kept() -> None:
     made = opened(disk)
     write(made, 1)
     disk.room_bytes = 30
-    with pytest.raises(segments.LogFullError, match="make room, then start it again"):
+    with pytest.raises(files.LogFullError, match="make room, then start it again"):
         write(made, 2)
     disk.room_bytes = None
     write(opened(disk), 3)

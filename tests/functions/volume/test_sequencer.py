@@ -91,6 +91,22 @@ def test_an_append_without_an_lsn_can_be_withdrawn_and_another_cannot() -> None:
     assert made.unfinished() == [first]
 
 
+def test_the_bytes_that_wait_are_counted_until_the_whole_append_is_in_batches() -> None:
+    """A cut append counts as long as a part of it waits; what is withdrawn counts no more."""
+    made = sequencer(batch_bytes_max=4, window_bytes_max=4)
+    cut, second = Append([b"xx"] * 3, "cut"), Append([b"yyy"], "second")
+    made.offer(cut)
+    made.offer(second)
+    assert made.waiting() == (2, 9)
+    batches(made)
+    assert (cut.taken, made.waiting()) == (2, (2, 9))
+    made.withdraw(second)
+    assert made.waiting() == (1, 6)
+    made.on_durable(2)
+    batches(made)
+    assert made.waiting() == (0, 0)
+
+
 def test_a_request_travels_with_its_last_record() -> None:
     """Its offset is in the copies' logs with the records, so a successor knows that it was taken."""
     made = sequencer(batch_bytes_max=2)

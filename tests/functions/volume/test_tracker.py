@@ -7,7 +7,7 @@ from tests.functions.volume.making import E1, E2, E3, ack
 
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.recovery import TRANSITIONS, Happened, Recovery, State
-from sixfold_functions.volume.core.repair import RepairPlan
+from sixfold_functions.volume.core.repair import Fill, RepairPlan
 from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
 
 COPIES = ("a1", "a2", "b1", "b2", "c1", "c2")
@@ -135,12 +135,41 @@ def test_a_gap_is_filled_when_it_persists_and_again_without_progress() -> None:
     plan = RepairPlan(patience_s=0.2, retry_s=2.0)
     known = {"a1": ack("a1", 2, missing=(3, 4))}
     plan.on_ack(known["a1"], E1, 0.0)
-    assert plan.due(known, E1, 0.1) == []
-    assert [(fill.copy, fill.first_lsn, fill.last_lsn) for fill in plan.due(known, E1, 0.3)] == [("a1", 3, 4)]
-    assert plan.due(known, E1, 1.0) == []
-    assert len(plan.due(known, E1, 2.5)) == 1
+    assert plan.due(known, 0.1) == []
+    assert plan.due(known, 0.3) == [Fill("a1", 3, 4)]
+    plan.on_ack(known["a1"], E1, 0.9)
+    assert plan.due(known, 1.0) == []
+    assert plan.due(known, 2.5, busy=["a1"]) == []
+    assert plan.due(known, 2.5) == [Fill("a1", 3, 4)]
     plan.on_ack(ack("a1", 4), E1, 3.0)
-    assert plan.due({"a1": ack("a1", 4)}, E1, 9.0) == []
+    assert plan.due({"a1": ack("a1", 4)}, 9.0) == []
+
+
+def test_more_follows_once_all_that_was_sent_is_there() -> None:
+    """A large gap is filled in parts: neither twice while a part is on its way, nor with a pause between parts."""
+    plan = RepairPlan(retry_s=2.0)
+    plan.on_ack(ack("a1", 0, missing=(1, 1000)), E1, 0.0)
+    known = {"a1": ack("a1", 0, missing=(1, 1000))}
+    assert plan.due(known, 1.0) == [Fill("a1", 1, 1000)]
+    plan.sent("a1", 500)
+    plan.on_ack(ack("a1", 300, missing=(301, 1000)), E1, 2.0)
+    assert plan.due(known, 3.5) == [], "300 of 500 are there, the others may be on their way"
+    known = {"a1": ack("a1", 500, missing=(501, 1000))}
+    plan.on_ack(known["a1"], E1, 3.6)
+    assert plan.due(known, 3.6) == [Fill("a1", 501, 1000)]
+
+
+def test_a_silent_copy_gets_a_word_now_and_then_and_no_data() -> None:
+    """A copy that is down must not have its gap sent to its partition again and again; once it speaks it is filled."""
+    plan = RepairPlan(retry_s=2.0, silence_s_max=60.0)
+    known = {"a1": ack("a1", 0, missing=(1, 1000))}
+    plan.on_ack(known["a1"], E1, 0.0)
+    sent = [(now, fill) for now in range(1, 500) for fill in plan.due(known, float(now))]
+    assert sent[0] == (1, Fill("a1", 1, 1000))
+    assert {fill for _, fill in sent[1:]} == {Fill("a1", truncation=True)}
+    assert 8 <= len(sent) <= 16
+    plan.on_ack(known["a1"], E1, 500.0)
+    assert plan.due(known, 600.0) == [Fill("a1", 1, 1000)]
 
 
 def test_a_copy_that_missed_the_truncation_gets_it() -> None:
@@ -148,4 +177,50 @@ def test_a_copy_that_missed_the_truncation_gets_it() -> None:
     plan = RepairPlan()
     known = {"a1": ack("a1", 2, epoch=E2, log_epoch=E1)}
     plan.on_ack(known["a1"], E2, 0.0)
-    assert [(fill.truncation, fill.last_lsn) for fill in plan.due(known, E2, 0.0)] == [(True, 0)]
+    assert plan.due(known, 0.0) == [Fill("a1", truncation=True)]
+
+
+def test_a_copy_that_rests_in_an_older_epoch_is_told_of_the_new_one() -> None:
+    """While it speaks it is reading its backlog; where nothing is left to read it would stay behind for ever."""
+    plan = RepairPlan(behind_s=2.0)
+    for second in range(5):
+        plan.on_ack(ack("a1", second, epoch=E1, sequence=second + 1), E2, float(second))
+        assert plan.due({"a1": ack("a1", second)}, second + 0.5) == []
+    assert plan.due({"a1": ack("a1", 4)}, 6.5) == [Fill("a1", truncation=True)]
+
+
+def test_a_copy_that_lost_its_log_is_admitted_when_it_lacks_nothing() -> None:
+    """Filled first, then told how far the volume goes; until it says that it counts again."""
+    plan = RepairPlan(patience_s=0.2)
+    known = {"a1": ack("a1", 0, epoch=E2, log_epoch=0, missing=(1, 9), joining=True)}
+    plan.on_ack(known["a1"], E2, 0.0)
+    assert plan.due(known, 0.0) == [Fill("a1", 1, 9)]
+    known = {"a1": ack("a1", 9, epoch=E2, joining=True)}
+    plan.on_ack(known["a1"], E2, 1.0)
+    assert plan.due(known, 1.5) == [Fill("a1", admission=True)]
+    plan.on_ack(ack("a1", 9, epoch=E2), E2, 2.0)
+    assert plan.copies() == []
+
+
+def test_a_copy_that_lost_its_log_counts_neither_for_a_write_nor_for_a_recovery() -> None:
+    """It may have acknowledged what it has not got any more: with it three would be too few, and four too."""
+    tracker = QuorumTracker(epoch=E1)
+    for copy in COPIES[:3]:
+        tracker.on_ack(ack(copy, 5))
+    tracker.on_ack(ack("b2", 5, joining=True))
+    assert tracker.durable_lsn == 0
+    assert not tracker.established()
+    tracker.on_ack(ack("b2", 5, sequence=2))
+    assert tracker.durable_lsn == 5
+
+    recovery = Recovery(6, 7, grace_s=1.0)
+    epoch = recovery.begin()
+    for copy, joining in (("a1", False), ("b1", False), ("c1", True)):
+        recovery.on_ack(ack(copy, 1, epoch=epoch, log_epoch=0, joining=joining), 0.0)
+    recovery.on_time(2.0)
+    assert recovery.state is State.BUMPING
+    recovery.on_ack(ack("a1", 1, epoch=epoch, log_epoch=0, joining=True, incarnation=2), 3.0)
+    recovery.on_ack(ack("c2", 1, epoch=epoch, log_epoch=0), 3.0)
+    assert recovery.state is State.BUMPING, "what a1 had promised went with its log"
+    recovery.on_ack(ack("b2", 1, epoch=epoch, log_epoch=0), 3.0)
+    assert recovery.state.value == "gathering"

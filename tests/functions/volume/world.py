@@ -19,6 +19,7 @@ from sixfold_events.event import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeEpochBumped, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import segments
 from sixfold_functions.volume.core import layout, recovery, repair, sequencer
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.core.tracker import QuorumTracker
@@ -49,14 +50,25 @@ class StillClock:
 class World:
     """Six copies, their partitions, and what was acknowledged to whom."""
 
-    def __init__(self, seed: int, *, honest_disks: bool = True, quorum: Quorum = FOUR_OF_SIX) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        honest_disks: bool = True,
+        quorum: Quorum = FOUR_OF_SIX,
+        segment_bytes_max: int = segments.SEGMENT_BYTES_MAX,
+    ) -> None:
         self.rng = random.Random(seed)
+        self.segment_bytes_max = segment_bytes_max
         self.clock = StillClock()
         self.quorum = quorum
         self.unreliable = 0.0
         """Chance that a record to one copy is lost; the same again that it is overtaken, and that it comes twice."""
         self.disks = {copy: LossyDisk(honest=honest_disks) for copy in layout.COPIES}
         self.partitions: dict[str, list[port.Record]] = {copy: [] for copy in layout.COPIES}
+        self.dropped = dict.fromkeys(layout.COPIES, 0)
+        """How many records retention took from the beginning of each partition."""
+        self._emptied: set[str] = set()
         self.copies: dict[str, copies.Copy] = {}
         self.acks: list[VolumeCopyAcknowledged] = []
         self.acknowledged: dict[int, bytes] = {}
@@ -66,14 +78,41 @@ class World:
             self.start(copy)
 
     def start(self, copy: str) -> None:
-        made = copies.Copy(self.disks[copy], Path("/volume") / copy, volume="default", name=copy, registry=REGISTRY)
+        made = copies.Copy(
+            self.disks[copy],
+            Path("/volume") / copy,
+            volume="default",
+            name=copy,
+            registry=REGISTRY,
+            segment_bytes_max=self.segment_bytes_max,
+        )
         made.open(int(self.clock.seconds * 1000))
+        if made.position == 0 and self.dropped[copy] > 0:
+            made.join()
         self.copies[copy] = made
         self.acks.append(made.node.acknowledgement())
 
     def lose_power(self, copy: str) -> None:
         self.copies.pop(copy, None)
         self.disks[copy].lose_power(self.rng)
+
+    def lose_disk(self, copy: str) -> None:
+        """The copy's folder is gone, and what it had read from its partition as well."""
+        self.retain(copy, 0)
+        self.copies.pop(copy, None)
+        self.disks[copy] = LossyDisk()
+        self._emptied.add(copy)
+
+    def retain(self, copy: str, count: int) -> None:
+        """The partition keeps its last `count` records."""
+        excess = max(len(self.partitions[copy]) - count, 0)
+        del self.partitions[copy][:excess]
+        self.dropped[copy] += excess
+
+    def joining(self) -> set[str]:
+        """Copies without all that they once acknowledged."""
+        self._emptied -= {name for name, copy in self.copies.items() if not copy.node.joining}
+        return set(self._emptied)
 
     def send(self, parcel: Parcel, names: Iterable[str]) -> None:
         """As `Sender.send`: into the partitions of the copies."""
@@ -86,18 +125,18 @@ class World:
                 self._store(name, parcel, late=False)
 
     def _store(self, name: str, parcel: Parcel, *, late: bool) -> None:
-        log = self.partitions[name]
+        log, dropped = self.partitions[name], self.dropped[name]
         record = port.Record(
             topic="volume.redo",
             partition=layout.PARTITION[name],
-            offset=len(log),
+            offset=dropped + len(log),
             timestamp_ms=0,
             key=b"default",
             value=parcel.value,
             headers=parcel.headers,
         )
         log.append(record)
-        unread = name not in self.copies or self.copies[name].position < len(log) - 1
+        unread = name not in self.copies or self.copies[name].position < dropped + len(log) - 1
         if late and unread and len(log) > 1:
             # Two calls overtook each other.
             before = log[-2]
@@ -107,12 +146,13 @@ class World:
     def lose_tail(self, copy: str) -> None:
         """The copy's broker crashes and forgets what the copy has not read."""
         if copy in self.copies:
-            del self.partitions[copy][self.copies[copy].position :]
+            del self.partitions[copy][max(self.copies[copy].position - self.dropped[copy], 0) :]
 
     def deliver(self, copy: str, count: int = 1 << 30) -> None:
         """The copy reads its next records, fsyncs, acknowledges."""
         node = self.copies[copy]
-        records = self.partitions[copy][node.position : node.position + count]
+        first = max(node.position - self.dropped[copy], 0)
+        records = self.partitions[copy][first : first + count]
         if records:
             self.acks.append(node.consume(records))
 
@@ -150,7 +190,7 @@ class Writer:
         self.sequencer: sequencer.Sequencer[None] = sequencer.Sequencer(
             sequencer.Limits(batch_records_max=4, ahead_records_max=40)
         )
-        self.plan = repair.RepairPlan(patience_s=0.1, retry_s=0.5)
+        self.plan = repair.RepairPlan(patience_s=0.1, retry_s=0.5, behind_s=0.5, silence_s_max=1.0)
         self.outlet = RedoOutlet(
             world, self.recovery, self.sequencer, volume="default", source=f"/{name}", clock=world.clock
         )
@@ -216,9 +256,11 @@ class Writer:
 
     def fill(self) -> None:
         world = self.world
-        for fill in self.plan.due(self.tracker.copies, self.tracker.epoch, world.clock.seconds):
+        for fill in self.plan.due(self.tracker.copies, world.clock.seconds):
             if fill.truncation:
                 self.outlet.send(self.outlet.truncation(40), fill.copy)
+            if fill.admission:
+                self.outlet.send(self.outlet.admission(self.tracker.copies[fill.copy]), fill.copy)
             if not fill.last_lsn:
                 continue
             batches = self.outlet.from_memory(fill.first_lsn, fill.last_lsn) if self.established else []
@@ -229,6 +271,7 @@ class Writer:
                     break
             for batch in batches:
                 self.outlet.again(batch, fill.copy)
+                self.plan.sent(fill.copy, batch.first_lsn + len(batch.payloads) - 1)
 
     def append(self, records: int = 1) -> None:
         data = [f"{self.name}-{self.count + index}".encode() for index in range(records)]

@@ -5,6 +5,10 @@ that its prefix is a prefix of. They differ between a bump and the moment when t
 began with; only then does its word count for the new writer, and for a later recovery. (Raft's and Neon's lesson: the
 last record's epoch alone would let a recovery prefer a copy that is ahead in number and behind in truth.)
 
+A copy that lost its log may have acknowledged records that it has not got any more, so a recovery that believed it
+could miss them. It is `joining` then: it gets everything from the others and its word counts for nothing, until the
+writer, who heard of it after the loss, said how far the volume goes, and it holds all that.
+
 Everything that changes a copy is stored first and replayed on start through these same methods.
 """
 
@@ -12,16 +16,34 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+import msgspec
+
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
+    VolumeCopyAdmitted,
     VolumeEpochBumped,
     VolumeRangeTruncated,
     VolumeRedoBatch,
 )
-from sixfold_functions.volume.core.prefix import Entry, Prefix
+from sixfold_functions.volume.core.prefix import Entry, Prefix, PrefixState
 
 P = TypeVar("P")
-Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated
+Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted
+
+
+class NodeState(msgspec.Struct, Generic[P], frozen=True):
+    """All that a copy knows, for a checkpoint."""
+
+    incarnation: int
+    epoch: int
+    writer: str
+    log_epoch: int
+    durable_lsn: int
+    heard_durable_lsn: int
+    began_at: int | None
+    joining: int
+    admitted_lsn: int | None
+    prefix: PrefixState[P]
 
 
 class StorageNode(Generic[P]):
@@ -36,37 +58,62 @@ class StorageNode(Generic[P]):
         self.writer = ""
         self.log_epoch = 0
         self.prefix: Prefix[P] = Prefix()
+        self.annulled: VolumeRangeTruncated | None = None
+        """A recovery that annuls what this copy knows to be durable: more copies were lost than the quorum bears."""
         self._durable_lsn = 0
         self._heard_durable_lsn = 0
         self._began_at: int | None = None
         """Where the volume of `epoch` began, once its truncation was read."""
+        self._joining = 0
+        """The incarnation that began without a log; 0 for a copy that counts."""
+        self._admitted_lsn: int | None = None
 
     @property
     def settled_lsn(self) -> int:
         """Up to here the copy's records are durable: no recovery can change them."""
         return min(self._durable_lsn, self.prefix.complete_lsn)
 
+    @property
+    def joining(self) -> bool:
+        """Whether the copy's word counts for nothing yet."""
+        return self._joining != 0
+
     def start(self, incarnation: int) -> None:
         """The copy's process starts once more."""
         self.incarnation = incarnation
         self._said = 0
+
+    def join(self) -> None:
+        """The copy lost its log, and its partition does not reach back to the beginning."""
+        self._joining = self.incarnation
 
     def take(self, event: Redo, place: P) -> bool:
         """Apply a record of the copy's partition. True if it must be stored, as everything that changed the copy."""
         if event.volume != self.volume or event.epoch < self.epoch:
             return False  # another volume's, or a zombie's: fenced off
         changed = event.epoch > self.epoch
+        if isinstance(event, VolumeRangeTruncated) and self._annuls(event):
+            self.annulled = event
+            return False
         if changed:
             self.epoch, self.writer = event.epoch, ""
-            self._began_at, self._heard_durable_lsn = None, 0
+            self._began_at, self._heard_durable_lsn, self._admitted_lsn = None, 0, None
             self.prefix.forget_islands()
-        if isinstance(event, VolumeEpochBumped):
-            changed = changed or self.writer != event.writer
-            self.writer = event.writer
-            return changed
-        if isinstance(event, VolumeRangeTruncated):
-            return self._truncate(event) or changed
-        return self._batch(event, place) or changed
+        match event:
+            case VolumeEpochBumped():
+                changed = changed or self.writer != event.writer
+                self.writer = event.writer
+            case VolumeRangeTruncated():
+                changed = self._truncate(event) or changed
+            case VolumeCopyAdmitted():
+                changed = self._admit(event) or changed
+            case VolumeRedoBatch():
+                changed = self._batch(event, place) or changed
+        return changed
+
+    def _annuls(self, event: VolumeRangeTruncated) -> bool:
+        news = event.epoch > self.epoch or self._began_at is None
+        return news and event.durable_lsn < self.prefix.floor_lsn
 
     def _truncate(self, event: VolumeRangeTruncated) -> bool:
         if self._began_at is not None:
@@ -81,7 +128,17 @@ class StorageNode(Generic[P]):
         self._connect()
         return True
 
+    def _admit(self, event: VolumeCopyAdmitted) -> bool:
+        if event.copy != self.copy or not self._joining or event.incarnation < self._joining:
+            return False
+        self._admitted_lsn = event.last_lsn
+        self.prefix.seen_lsn = max(self.prefix.seen_lsn, event.last_lsn)
+        self._connect()
+        return True
+
     def _batch(self, event: VolumeRedoBatch, place: P) -> bool:
+        before = self._heard_durable_lsn, self._durable_lsn
+        settled_before = self.settled_lsn
         self._heard_durable_lsn = max(self._heard_durable_lsn, event.durable_lsn)
         last_lsn = event.first_lsn + len(event.payloads) - 1
         self.prefix.seen_lsn = max(self.prefix.seen_lsn, last_lsn)
@@ -94,21 +151,30 @@ class StorageNode(Generic[P]):
             append_offset=max(event.request_offsets) + 1 if event.request_offsets else 0,
             place=place,
         )
-        if not event.payloads or self.prefix.knows(entry):
-            before = self.settled_lsn
-            self._connect()
-            return self.settled_lsn > before  # only the word that more is durable
-        self.prefix.hold(entry)
+        held = bool(event.payloads) and not self.prefix.knows(entry) and self.prefix.hold(entry)
         self._connect()
-        return True
+        if held or self.settled_lsn > settled_before:
+            return True
+        # What is not stored must leave nothing behind, or the copy would be another one after a restart.
+        self._heard_durable_lsn, self._durable_lsn = before
+        return False
 
     def _connect(self) -> None:
         if self.log_epoch != self.epoch:
-            if self._began_at is None or self.prefix.chained_lsn < self._began_at:
+            if self._began_at is None:
+                return
+            if self.prefix.chained_lsn < self._began_at:
+                # Far behind: what is durable need not wait for the rest in memory.
+                if self.prefix.connect_durable(self._heard_durable_lsn):
+                    self._durable_lsn = max(self._durable_lsn, self.prefix.complete_lsn)
+                    self.prefix.release(self.settled_lsn)
                 return
             self.log_epoch = self.epoch
         self.prefix.connect()
         self._durable_lsn = max(self._durable_lsn, self._heard_durable_lsn)
+        self.prefix.release(self.settled_lsn)
+        if self._admitted_lsn is not None and self.prefix.complete_lsn >= self._admitted_lsn:
+            self._joining, self._admitted_lsn = 0, None
 
     def acknowledgement(self) -> VolumeCopyAcknowledged:
         """What the copy may say once all that it took is fsynced."""
@@ -116,6 +182,7 @@ class StorageNode(Generic[P]):
         missing_first, missing_last = self.prefix.missing(self._began_at or 0)
         if self._began_at is None and self.log_epoch != self.epoch:
             missing_first = missing_last = 0  # a recovery is under way; it will say what belongs here
+        end = self.prefix.end
         return VolumeCopyAcknowledged(
             volume=self.volume,
             copy=self.copy,
@@ -124,16 +191,40 @@ class StorageNode(Generic[P]):
             epoch=self.epoch,
             writer=self.writer,
             log_epoch=self.log_epoch,
-            complete_lsn=self.prefix.complete_lsn,
-            consistent_lsn=self.prefix.consistent_lsn,
-            consistent_epoch=self.prefix.consistent_epoch,
+            complete_lsn=end.last_lsn,
+            consistent_lsn=end.consistent_lsn,
+            consistent_epoch=end.consistent_epoch,
             settled_lsn=self.settled_lsn,
             missing_first_lsn=missing_first,
             missing_last_lsn=missing_last,
-            append_offset=self.prefix.append_offset,
+            append_offset=end.append_offset,
+            joining=self.joining,
         )
 
     def readable_lsn(self, epoch: int, durable_lsn: int) -> int:
         """Up to where a reader may read that knows the volume of `epoch` to be durable up to `durable_lsn`."""
         agreed = min(durable_lsn, self.prefix.complete_lsn) if self.log_epoch >= epoch else 0
         return max(agreed, self.settled_lsn)
+
+    def state(self) -> NodeState[P]:
+        """For a checkpoint."""
+        return NodeState(
+            incarnation=self.incarnation,
+            epoch=self.epoch,
+            writer=self.writer,
+            log_epoch=self.log_epoch,
+            durable_lsn=self._durable_lsn,
+            heard_durable_lsn=self._heard_durable_lsn,
+            began_at=self._began_at,
+            joining=self._joining,
+            admitted_lsn=self._admitted_lsn,
+            prefix=self.prefix.state(),
+        )
+
+    def restore(self, state: NodeState[P]) -> None:
+        """Be what `state` was taken of."""
+        self.incarnation, self.epoch, self.writer = state.incarnation, state.epoch, state.writer
+        self.log_epoch, self._began_at = state.log_epoch, state.began_at
+        self._durable_lsn, self._heard_durable_lsn = state.durable_lsn, state.heard_durable_lsn
+        self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
+        self.prefix.restore(state.prefix)

@@ -1,7 +1,8 @@
 """Recovery: how a writer takes a volume over. A table of states; `DIAGRAM` in the design page is made from it.
 
 1. BUMPING: the new epoch goes into all six partitions. Once three copies have stored it, no write quorum of an older
-   epoch can form any more, and one of the three holds every durable record.
+   epoch can form any more, and one of the three holds every durable record. (A copy that lost its log and is being
+   filled is none of the three.)
 2. GATHERING: a short grace for the other copies, so that fewer records need to be sent again.
 3. TRUNCATING: the copy with the highest (log epoch, SCL) is the source; its last consistency point is where the epoch
    begins, and everything above is annulled in all partitions.
@@ -106,9 +107,12 @@ class Recovery:
             if self.state is State.SUPERSEDED:
                 self.superseded_by = ack
             return
+        gathering = self.state in (State.BUMPING, State.GATHERING)
+        if ack.joining and gathering:
+            self.reports.pop(ack.copy, None)  # what it held, and what it had promised, is gone
         if ack.epoch != self.epoch:
             return
-        if self.state in (State.BUMPING, State.GATHERING):
+        if gathering and not ack.joining:
             self.reports[ack.copy] = ack
         if self.state is State.BUMPING and len(self.reports) >= self._quorum.read:
             self._move(Happened.READ_QUORUM)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Request(NamedTuple):
     offset: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Append(Generic[T]):
     """Records that become durable together, and what their caller waits with."""
 
@@ -59,6 +59,10 @@ class Append(Generic[T]):
     first_lsn: int = 0
     taken: int = 0
     """How many of the records are in batches."""
+    payload_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.payload_bytes = sum(map(len, self.records))
 
     @property
     def last_lsn(self) -> int:
@@ -87,6 +91,7 @@ class Sequencer(Generic[T]):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._waiting: collections.deque[Append[T]] = collections.deque()
+        self._waiting_bytes = 0
         self._sent: collections.deque[Append[T]] = collections.deque()
         self._window: collections.deque[Batch] = collections.deque()
         self._window_bytes = 0
@@ -109,10 +114,11 @@ class Sequencer(Generic[T]):
     def offer(self, append: Append[T]) -> None:
         """Put an append in the queue."""
         self._waiting.append(append)
+        self._waiting_bytes += append.payload_bytes
 
-    def waiting(self) -> int:
-        """Appends that have no LSN yet, or not all of theirs."""
-        return len(self._waiting)
+    def waiting(self) -> tuple[int, int]:
+        """Appends that have no LSN yet, or not all of theirs, and the bytes of their records."""
+        return len(self._waiting), self._waiting_bytes
 
     def next_batch(self) -> Batch | None:
         """The next records to send; None while nothing waits or a limit is reached."""
@@ -127,7 +133,7 @@ class Sequencer(Generic[T]):
         while self._waiting:
             append = self._waiting[0]
             rest = append.records[append.taken :] if append.taken else append.records
-            rest_bytes = sum(map(len, rest))
+            rest_bytes = sum(map(len, rest)) if append.taken else append.payload_bytes
             if len(payloads) + len(rest) <= records_max and size + rest_bytes <= limits.batch_bytes_max:
                 payloads.extend(rest)
                 size += rest_bytes
@@ -141,6 +147,7 @@ class Sequencer(Generic[T]):
             if append.taken < len(append.records):
                 break
             self._waiting.popleft()
+            self._waiting_bytes -= append.payload_bytes
             self._sent.append(append)
             points.append(append.last_lsn)
             if append.request:
@@ -187,4 +194,5 @@ class Sequencer(Generic[T]):
         if append.taken or append not in self._waiting:
             return False
         self._waiting.remove(append)
+        self._waiting_bytes -= append.payload_bytes
         return True

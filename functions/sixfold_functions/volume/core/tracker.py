@@ -1,7 +1,8 @@
 """The quorum tracker: from acknowledgements to the durable LSN.
 
 VDL is the fourth-highest consistency point that copies of the current epoch hold on disk. Rounding down to a
-consistency point keeps the order of LSNs, so the fourth-highest of the rounded is the rounded fourth-highest.
+consistency point keeps the order of LSNs, so the fourth-highest of the rounded is the rounded fourth-highest. A copy
+that lost its log and is being filled does not count.
 
 The writer runs one for its appends; the tracker function runs another for status. Both see the same events.
 """
@@ -57,7 +58,9 @@ class QuorumTracker:
 
     def _advance(self) -> bool:
         durable = self.quorum.durable_lsn(
-            ack.consistent_lsn for ack in self.copies.values() if ack.epoch == self.epoch == ack.log_epoch
+            ack.consistent_lsn
+            for ack in self.copies.values()
+            if ack.epoch == self.epoch == ack.log_epoch and not ack.joining
         )
         if durable <= self.durable_lsn:
             return False
@@ -71,7 +74,15 @@ class QuorumTracker:
 
     def current(self) -> list[str]:
         """Copies that count in the epoch."""
-        return sorted(copy for copy, ack in self.copies.items() if standing(ack, self.epoch) is Standing.CURRENT)
+        return sorted(
+            copy
+            for copy, ack in self.copies.items()
+            if standing(ack, self.epoch) is Standing.CURRENT and not ack.joining
+        )
+
+    def joining(self) -> list[str]:
+        """Copies that lost their logs and do not count yet."""
+        return sorted(copy for copy, ack in self.copies.items() if ack.joining)
 
     def established(self) -> bool:
         """Whether a write quorum holds all that the epoch began with."""

@@ -1,0 +1,153 @@
+"""Finding settled batches on the disk: one row a batch, in the order of LSNs, so memory does not grow with the volume.
+
+    row: first LSN u64 | last LSN u64 | segment u32 | position u64 | entry u32 | CRC-32 u32 of the rest
+
+A settled batch never changes, so rows are only added. The file is derived from the segments: it is synced before a
+checkpoint counts its rows, what is behind those is cut off at the next start, and a file that is too short or damaged
+is made anew by reading all segments.
+"""
+
+from __future__ import annotations
+
+import bisect
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sixfold_functions.volume import disk as disks
+from sixfold_functions.volume import files, segments
+
+_ROW = struct.Struct(">QQIQI")
+_CHECK = struct.Struct(">I")
+ROW_BYTES = _ROW.size + _CHECK.size
+TAIL_ROWS_MAX = 2048
+"""Rows in memory before they are written together."""
+_READ_ROWS = 256
+
+
+class Place(NamedTuple):
+    """Where a batch lies: its frame, and which entry of it."""
+
+    frame: segments.Location
+    entry: int
+
+
+class Row(NamedTuple):
+    """A settled batch."""
+
+    first_lsn: int
+    last_lsn: int
+    place: Place
+
+
+class Index:
+    """The file `index` in a copy's folder. Call `open` first, then `trim`."""
+
+    def __init__(self, disk: disks.Disk, folder: Path, *, label: str) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._path = folder / "index"
+        self._label = label
+        self._file: disks.File | None = None
+        self._written = 0
+        self._tail: list[Row] = []
+
+    def __len__(self) -> int:
+        return self._written + len(self._tail)
+
+    @property
+    def last_lsn(self) -> int:
+        """Of the last row; 0 where there is none. Raises LogDamagedError."""
+        if self._tail:
+            return self._tail[-1].last_lsn
+        return self._rows(self._written - 1, 1)[0].last_lsn if self._written else 0
+
+    def open(self) -> None:
+        """Open the file, new or not. Raises LogFailedError."""
+        try:
+            self._file = self._disk.open(self._path, create=True)
+        except OSError as error:
+            raise files.failure(error, self._folder, self._label) from error
+
+    def trim(self, rows: int, last_lsn: int) -> bool:
+        """Keep the first `rows`, which end at `last_lsn`. False, with no row left, where the file has not got them."""
+        file, self._tail, self._written = self._opened(), [], rows
+        try:
+            good = file.size() >= rows * ROW_BYTES and self.last_lsn == last_lsn
+        except files.LogDamagedError:
+            good = False
+        self._written = rows if good else 0
+        try:
+            file.truncate(self._written * ROW_BYTES)
+        except OSError as error:
+            raise files.failure(error, self._folder, self._label) from error
+        return good
+
+    def add(self, row: Row) -> None:
+        """Note a batch that follows the last row. Raises LogFailedError."""
+        self._tail.append(row)
+        if len(self._tail) >= TAIL_ROWS_MAX:
+            self._write()
+
+    def sync(self) -> None:
+        """Return once all rows survive a loss of power (the file's name with the folder's next sync)."""
+        self._write()
+        try:
+            self._opened().fdatasync()
+        except OSError as error:
+            raise files.failure(error, self._folder, self._label) from error
+
+    def _write(self) -> None:
+        try:
+            self._opened().append(b"".join(map(_encoded, self._tail)))
+        except OSError as error:
+            raise files.failure(error, self._folder, self._label) from error
+        self._written += len(self._tail)
+        self._tail = []
+
+    def between(self, first_lsn: int, last_lsn: int) -> Iterator[Row]:
+        """Rows with records in `first_lsn` … `last_lsn`, in order. Raises LogDamagedError."""
+        number = bisect.bisect_left(range(len(self)), first_lsn, key=lambda number: self._row(number).last_lsn)
+        while number < len(self):
+            for row in (
+                self._rows(number, _READ_ROWS) if number < self._written else self._tail[number - self._written :]
+            ):
+                if row.first_lsn > last_lsn:
+                    return
+                yield row
+                number += 1
+
+    def _row(self, number: int) -> Row:
+        return self._rows(number, 1)[0] if number < self._written else self._tail[number - self._written]
+
+    def _rows(self, number: int, count: int) -> list[Row]:
+        count = min(count, self._written - number)
+        data = self._opened().read_at(number * ROW_BYTES, count * ROW_BYTES)
+        return [self._decoded(data[start : start + ROW_BYTES]) for start in range(0, count * ROW_BYTES, ROW_BYTES)]
+
+    def _decoded(self, data: bytes) -> Row:
+        if len(data) < ROW_BYTES or _CHECK.unpack_from(data, _ROW.size)[0] != zlib.crc32(data[: _ROW.size]):
+            raise files.LogDamagedError(
+                f"{self._path} is damaged. Look at the disk, then remove this file and start {self._label} again: "
+                "it is made anew from the segments"
+            )
+        first_lsn, last_lsn, segment, position, entry = _ROW.unpack_from(data)
+        return Row(first_lsn, last_lsn, Place(segments.Location(segment, position), entry))
+
+    def _opened(self) -> disks.File:
+        assert self._file is not None, "open comes first"
+        return self._file
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _encoded(row: Row) -> bytes:
+    location, entry = row.place
+    data = _ROW.pack(row.first_lsn, row.last_lsn, location.segment, location.position, entry)
+    return data + _CHECK.pack(zlib.crc32(data))
