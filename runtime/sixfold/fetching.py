@@ -36,6 +36,8 @@ class Fetcher:
     ) -> None:
         self.partitions: dict[port.TopicPartition, Partition] = {}
         """The partitions that are this worker's now."""
+        self.began = False
+        """Whether a fetch has come back, with records or without: what was assigned at first is known."""
         self._function = function
         self._consumer = consumer
         self._clock = clock
@@ -64,15 +66,14 @@ class Fetcher:
                 wait_s = self._limits.bus_backoff_s * 2.0 ** min(failures - 1, 20)
                 await self._clock.sleep(min(wait_s, self._limits.bus_backoff_max_s))
                 continue
+            self.began = True
             if failures:
                 log.info("the bus is back", action="fetch.resumed", attempts=failures + 1)
                 failures = 0
             for tp, records in batches.items():
                 partition = self.partitions.get(tp)
                 if partition is not None and partition.accepting:
-                    fresh = partition.take_in(records)
-                    if fresh:
-                        self._take_in(partition, fresh)
+                    self._take_in(partition, partition.take_in(records))
 
     def progressed(self) -> None:
         """Handlers have made some room."""

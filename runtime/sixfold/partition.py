@@ -6,10 +6,12 @@ in the name of a later one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sixfold import gaps
 from sixfold.bus import port
 from sixfold.context import TableReader
 from sixfold.limits import DEFAULT
@@ -31,19 +33,22 @@ class Share:
     offset: int | None = None
     """Outputs and rows of every record below it are in this share or in an earlier one."""
     resting: int | None = None
-    """With rows and no `offset`: how far the partition was committed or may be when the first of them was made."""
+    """Without an `offset` how far the partition was committed, or may be: rows and notes need an offset beside them."""
+    note: str = ""
+    """Offsets finished above the committed one (`gaps.py`)."""
     size_bytes: int = 0
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to settle."""
-        return self.offset is None and not self.outputs and not self.state
+        return self.offset is None and self.resting is None and not self.outputs
 
 
 class Partition:
     """An assignment of one partition to this worker."""
 
     __slots__ = (
+        "_done",
         "_on_timer",
         "_share",
         "_share_bytes_max",
@@ -73,9 +78,10 @@ class Partition:
         *,
         share_bytes_max: int = DEFAULT.settle_bytes_max,
         base: int = 0,
+        note: str = "",
         on_timer: Callable[[], None] = lambda: None,
     ) -> None:
-        """`base` is where reading begins, `on_timer` is called when a timer was set. A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
+        """`base` is where reading begins, `note` was committed with it, `on_timer` is called when a timer was set. A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
         self.tp = tp
         self.alone = (self,)
         """Just this one, for whoever takes several."""
@@ -85,6 +91,7 @@ class Partition:
         self.seen: Seen | None = None
         """With delivery "effectively-once": the events that were handled."""
         self._on_timer = on_timer
+        self._done = deque(gaps.decode(base, note))
         self.base = base
         """Where reading began: what is committed, or may be."""
         self.accepting = True
@@ -112,9 +119,23 @@ class Partition:
             return records
         self.next_offset = records[-1].offset + 1
         self.watermark.begin([record.offset for record in records])
+        if self._done:
+            records = self._without_done(records)
         self.backlog_records += len(records)
         self.backlog_bytes += sum([size_of(record) for record in records])
         return records
+
+    def _without_done(self, records: Sequence[port.Record]) -> Sequence[port.Record]:
+        """Those of `records` that no earlier owner finished; the others are finished at once."""
+        fresh = []
+        for record in records:
+            while self._done and self._done[0][1] <= record.offset:
+                self._done.popleft()
+            if self._done and self._done[0][0] <= record.offset:
+                self._finish(record.offset)
+            else:
+                fresh.append(record)
+        return fresh
 
     def made(self, outputs: Sequence[port.NewRecord], puts: Sequence[port.StatePut], size_bytes: int) -> None:
         """A record came to these: the next handler sees the rows, a settle stores all of it. Call `finish` after it."""
@@ -125,8 +146,7 @@ class Partition:
         share.size_bytes += size_bytes
         share.outputs += outputs
         if puts:
-            if share.resting is None:
-                share.resting = self.base if self.watermark.position is None else self.watermark.position
+            self._rest(share)
             self.tables.wrote(puts)
             if self.timers.wrote(puts):
                 self._on_timer()
@@ -139,6 +159,18 @@ class Partition:
         self.backlog_bytes -= size_of(record)
         if self.watermark.finish(record.offset):
             self._share.offset = self.watermark.position
+        else:
+            self._rest(self._share)
+
+    def _finish(self, offset: int) -> None:
+        if self.watermark.finish(offset):
+            self._share.offset = self.watermark.position
+        else:
+            self._rest(self._share)
+
+    def _rest(self, share: Share) -> None:
+        if share.resting is None:
+            share.resting = self.base if self.watermark.position is None else self.watermark.position
 
     @property
     def gap(self) -> bool:
@@ -164,6 +196,9 @@ class Partition:
     def take_shares(self) -> list[Share]:
         """Hand out what waits to be settled; it must be settled in this order."""
         if not self._share.empty:
+            if self.watermark.gapped:
+                position = self.base if self.watermark.position is None else self.watermark.position
+                self._share.note = gaps.encode(position, self.watermark.ranges())
             self._shares.append(self._share)
             self._share = Share(self)
         shares, self._shares = self._shares, []

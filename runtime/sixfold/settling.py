@@ -133,6 +133,7 @@ class Settler:
                     records=[output for share in shares for output in share.outputs],
                     state=[put for share in shares for put in share.state.values()],
                     offsets=_offsets(shares),
+                    notes={share.partition.tp: share.note for share in shares if share.note},
                     atomic=self.atomic,
                 )
             except port.FencedError as error:
@@ -165,10 +166,10 @@ class Settler:
 
 
 def _offsets(shares: Collection[Share]) -> dict[port.TopicPartition, int]:
-    """What to commit. Rows need their partition's offset beside them, also where it has not moved."""
+    """What to commit. Rows and notes need their partition's offset beside them, also where it has not moved."""
     offsets: dict[port.TopicPartition, int] = {}
     for share in shares:
-        offset = share.resting if share.offset is None and share.state else share.offset
+        offset = share.resting if share.offset is None else share.offset
         if offset is not None:
             offsets[share.partition.tp] = max(offset, offsets.get(share.partition.tp, 0))
     return offsets

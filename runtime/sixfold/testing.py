@@ -190,7 +190,7 @@ class Harness:
         """Every event of type `cls` in its topic, by partition and offset: those published and those emitted."""
         name = cls.__event__.type.encode()
         return [
-            cast("E", self.process.registry.decode_as(cls, record.value))
+            cast("E", self.process.registry.decode_as(cls, record.value, record.headers))
             for record in await self.records(cls.__event__.topic)
             if record.value is not None and dict(record.headers).get("ce_type") == name
         ]
@@ -251,7 +251,7 @@ class Harness:
                 ).values()
             ):
                 return False
-        busy = any(run.worker is not None and run.worker.activity().busy for run in self._runs)
+        busy = any(run.worker is None or run.worker.activity().busy for run in self._runs)
         return not busy and before == self._changes
 
     async def _describe(self) -> str:

@@ -6,7 +6,7 @@ Pure. `worker.py` has one `Watermark` for each assigned partition.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class Watermark:
@@ -37,6 +37,26 @@ class Watermark:
     def lowest(self) -> int | None:
         """The first offset that is begun and not finished; None where there is none."""
         return self._begun[0] if self._begun else None
+
+    @property
+    def gapped(self) -> bool:
+        """Whether records are finished above one that is not."""
+        return bool(self._finished)
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Offsets finished above `position`, as ranges: first, and one after the last. Offsets that were never begun,
+        since nothing lies there, do not divide a range.
+        """
+        first = last = None
+        for offset in self._begun:
+            if offset in self._finished:
+                first = offset if first is None else first
+                last = offset
+            elif first is not None and last is not None:
+                yield first, last + 1
+                first = None
+        if first is not None and last is not None:
+            yield first, last + 1
 
     def begin(self, offsets: Iterable[int]) -> None:
         """These are being worked on now; they rise, and are above all that were begun before."""

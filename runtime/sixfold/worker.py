@@ -104,7 +104,6 @@ class Worker:
         tasks: list[asyncio.Task[Any]] = []
         try:
             async with self._consumer:
-                self._joined = True
                 fetching = asyncio.create_task(self._fetcher.run(), name=f"{self.function.name} fetch")
                 settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
                 alarms = asyncio.create_task(self._alarms.run(), name=f"{self.function.name} alarms")
@@ -137,7 +136,8 @@ class Worker:
 
     def activity(self) -> Activity:
         """What the worker is doing now."""
-        busy = not self._joined or self._handling.busy or not self._settler.idle() or self._alarms.overdue
+        joining = not self._joined and not self._fetcher.began
+        busy = joining or self._handling.busy or not self._settler.idle() or self._alarms.overdue
         return Activity(busy, (*self._handling.due_s(), *self._alarms.retries_s()))
 
     def backlog(self) -> dict[port.TopicPartition, int]:
@@ -151,15 +151,17 @@ class Worker:
 
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
         """These are this worker's from now on (port.Listener)."""
+        bases = {tp: self._consumer.position(tp) for tp in partitions}
         taken = [
             Partition(
                 tp,
                 self._consumer,
                 share_bytes_max=self._limits.settle_bytes_max,
-                base=self._consumer.position(tp),
+                base=base,
+                note=await self._consumer.note(tp),
                 on_timer=self._alarms.changed,
             )
-            for tp in partitions
+            for tp, base in bases.items()
         ]
         for partition in taken:
             if self.function.delivery == "effectively-once":
@@ -168,6 +170,7 @@ class Worker:
         for partition in taken:
             with contextlib.suppress(port.FencedError):  # gone meanwhile, as will be told
                 await self._alarms.take(partition)
+        self._joined = True
         self._log.info("partitions assigned", action="assigned", partitions=_names(partitions))
 
     async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:
@@ -185,7 +188,10 @@ class Worker:
         self._log.info("partitions gone", action="gone", partitions=_names(partitions))
 
     def _take_in(self, partition: Partition, records: Sequence[port.Record]) -> None:
-        self._handling.take_in(partition, records)
+        if records:
+            self._handling.take_in(partition, records)
+        if partition.dirty:  # records that an earlier owner had finished
+            self._settler.add(partition, 0, records=0)
 
     async def _drain(self, partitions: Iterable[Partition], within_s: float) -> None:
         """Let handlers that run for `partitions` finish, for `within_s` at most; end the others; settle."""

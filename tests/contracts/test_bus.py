@@ -22,6 +22,19 @@ Topics: `tests/contracts/test_topics.py`
 - Joining, pinning, asking for offsets or lag: UnknownTopicError, never a wait without end.
   test_reading_an_unknown_topic_is_an_error
 
+Altering topics: `tests/contracts/test_altering.py`
+
+- Cleanup, retention by time and size, the record limit: each way, as topics() then says.
+  test_a_topics_settings_are_changed_and_its_records_stay
+- For the bus that changed it: larger records go through, or no longer.
+  test_a_new_record_limit_holds_at_once
+- Old records stay where they are, new partitions are empty and can be written, read and joined.
+  test_a_topic_gets_more_partitions
+- TopicConflictError for fewer partitions, UnknownTopicError for a topic that is not there.
+  test_a_change_that_cannot_be_made_changes_nothing
+- A plan may be applied again.
+  test_altering_a_topic_to_what_it_is_changes_nothing
+
 Records: `tests/contracts/test_records.py`
 
 - Nothing of a record is changed: header order, repeated header names and any bytes survive.
@@ -150,6 +163,8 @@ Settling: `tests/contracts/test_settling.py`
   test_rows_without_their_partitions_offset_are_refused
 - A group that starts again from the beginning commits smaller offsets; the last commit counts.
   test_committed_offsets_may_go_back
+- A note beside a committed offset is there for whoever takes the partition over; a commit without one takes it away.
+  test_a_note_beside_a_committed_offset_is_found_by_the_next_owner
 
 Tables: `tests/contracts/test_state.py`
 

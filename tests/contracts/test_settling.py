@@ -130,3 +130,29 @@ async def test_committed_offsets_may_go_back(bus: port.Bus, names: naming.Names)
     assert await bus.committed(names("g")) == {partition: 1}
     async with bus.subscribe(names("g"), [topic]) as consumer:
         assert values(await waiting.collect(consumer, 4)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_a_note_beside_a_committed_offset_is_found_by_the_next_owner(
+    bus: port.Bus, names: naming.Names, *, atomic: bool
+) -> None:
+    """Of each partition its own; the last commit counts, also one by another consumer that never asked for the note."""
+    topic = await make(bus, names("t"), 2)
+    first, second = port.TopicPartition(topic, 0), port.TopicPartition(topic, 1)
+    long = "gaps:" + "A" * (port.NOTE_CHARS_MAX - 200)
+    steps: list[tuple[dict[port.TopicPartition, str], dict[port.TopicPartition, str]]] = [
+        ({first: "gaps:one", second: long}, {first: "gaps:one", second: long}),
+        ({second: "gaps:two"}, {first: "", second: "gaps:two"}),
+        ({}, {first: "", second: ""}),
+    ]
+    for step, (notes, expected) in enumerate(steps, 1):
+        async with bus.subscribe(names("g"), [topic]) as consumer:
+            await waiting.assigned(consumer, 2)
+            await consumer.settle(offsets={first: step, second: step}, notes=notes, atomic=atomic)
+            await committed(bus, names("g"), {first: step, second: step})
+        async with bus.subscribe(names("g"), [topic]) as consumer:
+            await waiting.assigned(consumer, 2)
+            assert {each: await consumer.note(each) for each in (first, second)} == expected
+        async with bus.assign([second], group=names("g")) as consumer:
+            assert await consumer.note(second) == expected[second]
+            assert await consumer.state_scan("table", 1) == []

@@ -67,11 +67,12 @@ class FaultyConsumer:
         records: Sequence[NewRecord] = (),
         state: Sequence[StatePut] = (),
         offsets: Mapping[TopicPartition, int] | None = None,
+        notes: Mapping[TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
         if self._settles:
             raise self._settles.pop(0)
-        await self._consumer.settle(records=records, state=state, offsets=offsets, atomic=atomic)
+        await self._consumer.settle(records=records, state=state, offsets=offsets, notes=notes, atomic=atomic)
 
 
 class FaultyBus:

@@ -66,11 +66,12 @@ class WatchedConsumer:
         records: Sequence[NewRecord] = (),
         state: Sequence[StatePut] = (),
         offsets: Mapping[TopicPartition, int] | None = None,
+        notes: Mapping[TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
         if not self._here.is_set():
             raise BusUnavailableError("away")
-        await self._consumer.settle(records=records, state=state, offsets=offsets, atomic=atomic)
+        await self._consumer.settle(records=records, state=state, offsets=offsets, notes=notes, atomic=atomic)
         self._settles.append(Settle(records, offsets or {}))
 
 

@@ -49,6 +49,10 @@ ROW_BYTES_MAX = 999_000
 """Largest row of state, key and value together: the default `record_bytes_max` less what a changelog record adds."""
 
 
+NOTE_CHARS_MAX = 4_000
+"""Kafka keeps 4,096 bytes with a committed offset (`offset.metadata.max.bytes`)."""
+
+
 class TopicPartition(NamedTuple):
     topic: str
     partition: int
@@ -221,12 +225,17 @@ class Consumer(Protocol):
         records: Sequence[NewRecord] = (),
         state: Sequence[StatePut] = (),
         offsets: Mapping[TopicPartition, int] | None = None,
+        notes: Mapping[TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
         """Append `records`, store `state`, commit `offsets` (the next offset to read); see Settling above.
 
-        State must be of partitions whose offset is in `offsets`.
+        State must be of partitions whose offset is in `offsets`. `notes` are short texts kept beside the committed
+        offsets of their partitions (`NOTE_CHARS_MAX`, ASCII, no spaces); a commit without one takes the last one away.
         """
+
+    async def note(self, partition: TopicPartition) -> str:
+        """The text beside the offset that was committed last when this consumer took the partition over; else empty."""
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """The stored row, of this consumer's group."""

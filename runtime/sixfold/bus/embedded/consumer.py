@@ -28,6 +28,10 @@ class _Doubt(NamedTuple):
     call: calls.Call
 
 
+_NOTES = "\0notes"
+"""Table of the texts beside committed offsets."""
+
+
 class BaseConsumer:
     """Fetching, settling and state, whatever decides on the partitions."""
 
@@ -48,6 +52,8 @@ class BaseConsumer:
         self._arrived: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._doubt: _Doubt | None = None
+        self._noteless: set[port.TopicPartition] = set()
+        """Partitions whose committed offset has no note, as this consumer committed it last."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -186,6 +192,7 @@ class BaseConsumer:
         records: Sequence[port.NewRecord] = (),
         state: Sequence[port.StatePut] = (),
         offsets: Mapping[port.TopicPartition, int] | None = None,
+        notes: Mapping[port.TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
         if not (records or state or offsets):
@@ -207,10 +214,13 @@ class BaseConsumer:
                     "it over several keys. Nothing was stored"
                 )
         offsets = offsets or {}
+        noted = notes or {}
+        state = [*state, *self._note_rows(offsets, noted)]
         doubt = self._take_doubt(records, state, offsets)
         try:
             if doubt is not None:
                 await self._link.again(doubt.call)
+                self._noteless = self._noteless.union(offsets).difference(noted)
                 return
             by_id: dict[int, int] = {}
             for partition, offset in offsets.items():
@@ -223,9 +233,26 @@ class BaseConsumer:
                 offsets=by_id,
                 keep=True,
             )
+            self._noteless = self._noteless.union(offsets).difference(noted)
         except calls.InDoubtError as error:
             self._doubt = _Doubt(records, state, offsets, error.call)
             raise
+
+    def _note_rows(
+        self, offsets: Mapping[port.TopicPartition, int], notes: Mapping[port.TopicPartition, str]
+    ) -> list[port.StatePut]:
+        """Notes are rows of a table that no function can name, in the transaction of their offsets."""
+        return [
+            port.StatePut(_NOTES, each.partition, each.topic.encode(), notes.get(each, "").encode() or None)
+            for each in offsets
+            if notes.get(each) or each not in self._noteless
+        ]
+
+    async def note(self, partition: port.TopicPartition) -> str:
+        if self._group is None:
+            return ""
+        found = await self.state_get(_NOTES, partition.partition, partition.topic.encode())
+        return (found or b"").decode()
 
     def _take_doubt(self, *wanted: object) -> _Doubt | None:
         """The settle in doubt, where it is the one that is `wanted`; any other is given up."""
@@ -288,6 +315,7 @@ class BaseConsumer:
     def _hold(self, one: buffer.Buffer) -> None:
         # A fetch on its way that names it asked for an earlier assignment's offset, and its answer will be dropped.
         self._current -= {one.id}
+        self._noteless.discard(one.partition)
         self._buffers[one.partition] = self._by_id[one.id] = one
         self._turns.append(one)
 

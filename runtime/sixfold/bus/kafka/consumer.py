@@ -203,13 +203,17 @@ class KafkaConsumer:
         records: Sequence[port.NewRecord] = (),
         state: Sequence[port.StatePut] = (),
         offsets: Mapping[port.TopicPartition, int] | None = None,
+        notes: Mapping[port.TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
         offsets = offsets or {}
         client = self._open_client()
         if self._group is None and (offsets or state):
             raise errors.UsageError("offsets and state belong to a group; give `assign` one")
-        await self._settling.settle(client, records, state, offsets, atomic=atomic)
+        await self._settling.settle(client, records, state, offsets, notes or {}, atomic=atomic)
+
+    async def note(self, partition: port.TopicPartition) -> str:
+        return self._settling.note(partition)
 
     def _check_owned(self, partitions: Collection[port.TopicPartition]) -> None:
         taken = [partition for partition in partitions if partition not in self._members.owned]

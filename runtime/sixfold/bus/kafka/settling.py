@@ -58,6 +58,7 @@ class Settling:
         self._rejoin = rejoin
         self._transactions = transactions.Transactions(group, shared.bootstrap, shared.settings)
         self._committed: dict[port.TopicPartition, int] = {}
+        self._notes: dict[port.TopicPartition, str] = {}
         self._outdated: set[port.TopicPartition] = set()
         self.tables = tables.Tables(group, shared.bus, shared.admin, shared.clock, shared.settings, shared.data_dir)
 
@@ -71,6 +72,7 @@ class Settling:
         """
         self.tables.forget()
         self._outdated.clear()
+        self._notes.clear()
         committed, atomic = await self._read_committed(client, partitions)
         logs = await self.tables.changelogs({partition.partition for partition in partitions})
         late = list(partitions) if logs else atomic
@@ -81,6 +83,10 @@ class Settling:
         self._committed = committed
         starts = {each: max(committed.get(each, 0), self.tables.reflected(each)) for each in partitions}
         return {each: start for each, start in starts.items() if start or each in committed}
+
+    def note(self, partition: port.TopicPartition) -> str:
+        """The text beside the committed offset that was found."""
+        return self._notes.get(partition, "")
 
     async def release(self) -> None:
         """Abort what is under way: the partitions go to others."""
@@ -95,7 +101,8 @@ class Settling:
                 [topics.kafka_partition(partition) for partition in partitions]
             )
         entries = {port.TopicPartition(p.topic, p.partition): entry for p, entry in found.items() if entry.offset >= 0}
-        atomic = [p for p, entry in entries.items() if entry.metadata == transactions.ATOMIC_NOTE]
+        atomic = [p for p, entry in entries.items() if transactions.is_atomic(entry.metadata)]
+        self._notes.update({p: transactions.note_of(entry.metadata) for p, entry in entries.items()})
         return {p: entry.offset for p, entry in entries.items()}, atomic
 
     async def settle(
@@ -104,6 +111,7 @@ class Settling:
         records: Sequence[port.NewRecord],
         state: Sequence[port.StatePut],
         offsets: Mapping[port.TopicPartition, int],
+        notes: Mapping[port.TopicPartition, str],
         *,
         atomic: bool,
     ) -> None:
@@ -116,7 +124,7 @@ class Settling:
         if atomic and offsets:
             placed = await self._shared.publisher.place(records)
             await self._fence(client, offsets, state)
-            await self._store(sorted(offsets), [*placed, *placed_rows], state, offsets, commit=True)
+            await self._store(sorted(offsets), [*placed, *placed_rows], state, offsets, committing=(offsets, notes))
         else:
             writers = _writers(state, offsets)
             await self._fence(client, writers.keys(), state)
@@ -124,7 +132,7 @@ class Settling:
             self._check_current(offsets)
             await self._store_side_by_side(writers, placed_rows, state, offsets)
             self._check_current(offsets)
-            await self._commit(client, offsets)
+            await self._commit(client, offsets, notes)
         self._committed.update(offsets)
 
     def _check_current(self, partitions: Collection[port.TopicPartition]) -> None:
@@ -166,7 +174,7 @@ class Settling:
     ) -> None:
         """The rows of each partition in a transaction of its own: another member may own any of them next."""
         stores = [
-            self._store([writer], [placed_rows[i] for i in share], [state[i] for i in share], offsets, commit=False)
+            self._store([writer], [placed_rows[i] for i in share], [state[i] for i in share], offsets)
             for writer, share in writers.items()
         ]
         for failure in await asyncio.gather(*stores, return_exceptions=True):
@@ -180,22 +188,25 @@ class Settling:
         state: Sequence[port.StatePut],
         offsets: Mapping[port.TopicPartition, int],
         *,
-        commit: bool,
+        committing: tuple[Mapping[port.TopicPartition, int], Mapping[port.TopicPartition, str]] = ({}, {}),
     ) -> None:
-        """One transaction; its last records are the rows of `state`."""
-        committing = offsets if commit else {}
+        """One transaction; its last records are the rows of `state`. `committing` are offsets and their notes."""
         now_ms = clocks.now_ms(self._shared.clock)
-        positions = await self._transactions.run(partitions, placed, committing, now_ms)
+        positions = await self._transactions.run(partitions, placed, *committing, now_ms)
         try:
             self.tables.stored(state, positions[len(positions) - len(state) :], offsets)
         except port.BusUnavailableError:
             self._give_up(offsets)
             raise
 
-    async def _commit(self, client: Any, offsets: Mapping[port.TopicPartition, int]) -> None:
+    async def _commit(
+        self, client: Any, offsets: Mapping[port.TopicPartition, int], notes: Mapping[port.TopicPartition, str]
+    ) -> None:
         if not offsets:
             return
-        committing = {topics.kafka_partition(p): OffsetAndMetadata(offset, "") for p, offset in offsets.items()}
+        committing = {
+            topics.kafka_partition(p): OffsetAndMetadata(offset, notes.get(p, "")) for p, offset in offsets.items()
+        }
         with failures.translated(self._shared.bootstrap, f"committing ({self._group})"):
             async with asyncio.timeout(self._shared.settings.publish_timeout_s):
                 await client.commit(committing)

@@ -24,6 +24,16 @@ ATOMIC_NOTE = "atomic"
 """Left with offsets that a transaction committed: the partition's next owner then fences the last one before it reads."""
 
 
+def is_atomic(metadata: str) -> bool:
+    """Whether the offset that has this metadata was committed by a transaction."""
+    return metadata.partition(" ")[0] == ATOMIC_NOTE
+
+
+def note_of(metadata: str) -> str:
+    """The caller's own part of the metadata."""
+    return metadata.partition(" ")[2] if is_atomic(metadata) else metadata
+
+
 def transactional_id(group: str, partition: port.TopicPartition) -> str:
     """One for each input partition of a group."""
     return f"sixfold:{group}:{partition.topic}:{partition.partition}"
@@ -83,6 +93,7 @@ class Transactions:
         partitions: Sequence[port.TopicPartition],
         records: Sequence[tuple[port.NewRecord, int]],
         offsets: Mapping[port.TopicPartition, int],
+        notes: Mapping[port.TopicPartition, str],
         now_ms: int,
     ) -> list[port.Position]:
         """One transaction; where its records lie, in their order.
@@ -101,7 +112,7 @@ class Transactions:
             try:
                 with failures.translated(self._bootstrap, f"settling {first} in a transaction"):
                     async with asyncio.timeout(self._settings.publish_timeout_s):
-                        return await self._transact(producer, records, offsets, now_ms)
+                        return await self._transact(producer, records, offsets, notes, now_ms)
             except BaseException:  # the next settle opens it again, which also tells how this one ended
                 self._producers.pop(first, None)
                 await self._discard(producer)
@@ -112,13 +123,16 @@ class Transactions:
         producer: Any,
         records: Sequence[tuple[port.NewRecord, int]],
         offsets: Mapping[port.TopicPartition, int],
+        notes: Mapping[port.TopicPartition, str],
         now_ms: int,
     ) -> list[port.Position]:
         await producer.begin_transaction()
         positions = await producing.append(producer, records, now_ms) if records else []
         if offsets:
             committing = {
-                topics.kafka_partition(partition): OffsetAndMetadata(offset, ATOMIC_NOTE)
+                topics.kafka_partition(partition): OffsetAndMetadata(
+                    offset, f"{ATOMIC_NOTE} {notes.get(partition, '')}".rstrip()
+                )
                 for partition, offset in offsets.items()
             }
             await producer.send_offsets_to_transaction(committing, self._group)
