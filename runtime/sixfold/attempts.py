@@ -20,7 +20,7 @@ from sixfold.counters import Counters
 from sixfold.function import AnyFunction
 from sixfold.intake import Intake
 from sixfold.limits import Limits
-from sixfold.outputs import OutputCheck, counted_bytes
+from sixfold.outputs import OutputCheck, counted_bytes, row_bytes
 from sixfold.partition import Partition
 from sixfold.process import Process
 from sixfold.settling import Settler
@@ -147,20 +147,24 @@ class Attempts:
             say = log.warning if attempt == 1 else log.debug
             wait_s = round(verdict.at_s - now_s, 3)
             if self._retry_topic is not None:
-                self._defer(item, verdict.attempt, wait_s)
+                self._defer(item, verdict.attempt, wait_s, error)
             say("an attempt failed; it is tried again", action="retry", wait_s=wait_s, why=invocation.describe(error))
             return verdict if self._retry_topic is None else None
         assert isinstance(verdict, invocation.Park)
         self._park(item, attempt, error, verdict.reason)
         return None
 
-    def _defer(self, item: lanes.Item, attempt: int, wait_s: float) -> None:
-        """The record waits as a timer, and is done here."""
+    def _defer(self, item: lanes.Item, attempt: int, wait_s: float, error: BaseException) -> None:
+        """The record waits as a timer, and is done here; one too large for that is parked."""
         record, partition = item
         original = self._original(record)
         due_ms = clocks.now_ms(self._process.clock) + round(wait_s * 1000)
         timer = retries.timer_of(self._function, original, attempt, due_ms, record.topic)
         put = timers.put(retries.name_of(original), record.partition, timer)
+        if row_bytes(put) > port.ROW_BYTES_MAX:
+            why = f"too large to wait for its retry ({row_bytes(put)} bytes, at most {port.ROW_BYTES_MAX})"
+            self._park(item, attempt - 1, error, f"{why}: {invocation.describe(error)}")
+            return
         size = counted_bytes(timer.record())
         partition.made((), [put], size)
         self._done(partition, record, size)

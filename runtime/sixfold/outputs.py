@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sixfold import errors
+from sixfold import errors, timers
 from sixfold.bus import port
+from sixfold.context import RowTooLargeError
 from sixfold.function import AnyFunction
 from sixfold.limits import DEFAULT
 
@@ -29,21 +30,24 @@ class OutputCheck:
         self._limits = {name: spec.record_bytes_max for name, spec in topics.items()}
 
     def measure(self, function: AnyFunction, outputs: Sequence[port.NewRecord], rows: Sequence[port.StatePut]) -> int:
-        """Bytes of what a handler made of one record; rows have been checked one by one when they were put.
+        """Bytes of what a handler made of one record.
 
-        Raises OutputTooLargeError where an output exceeds its topic's limit, or all together what is settled at once.
+        Raises OutputTooLargeError where an output, or what is to be one at its time, exceeds its topic's limit, or all
+        together what is settled at once; RowTooLargeError for a timer's row, others were checked when they were put.
         """
         total = 0
         for output in outputs:
-            size, limit = bytes_of(output), self._limits.get(output.topic)
-            if limit is not None and size > limit:
-                raise OutputTooLargeError(
-                    f"{function.name} emitted a record of {size} bytes to {output.topic}, which takes {limit}; "
-                    "store large data elsewhere and emit where it is"
-                )
-            total += size + OVERHEAD_BYTES
+            total += self._checked(function, output) + OVERHEAD_BYTES
         for row in rows:
-            total += len(row.key) + len(row.value or b"") + OVERHEAD_BYTES
+            if row.table == timers.TABLE and row.value is not None:
+                # When it is due there is no record any more that could fail because of it.
+                self._checked(function, timers.decode(row.value).record())
+                if (size := row_bytes(row)) > port.ROW_BYTES_MAX:
+                    raise RowTooLargeError(
+                        f"{function.name} scheduled an event that takes {size} bytes to keep, a row takes "
+                        f"{port.ROW_BYTES_MAX}; store large data elsewhere and schedule where it is"
+                    )
+            total += row_bytes(row) + OVERHEAD_BYTES
         if total > self._result_bytes_max:
             raise OutputTooLargeError(
                 f"{function.name} made {len(outputs)} outputs and {len(rows)} rows of one record, {total} bytes in all; "
@@ -51,6 +55,20 @@ class OutputCheck:
                 "two steps"
             )
         return total
+
+    def _checked(self, function: AnyFunction, output: port.NewRecord) -> int:
+        size, limit = bytes_of(output), self._limits.get(output.topic)
+        if limit is not None and size > limit:
+            raise OutputTooLargeError(
+                f"{function.name} emitted a record of {size} bytes to {output.topic}, which takes {limit}; "
+                "store large data elsewhere and emit where it is"
+            )
+        return size
+
+
+def row_bytes(row: port.StatePut) -> int:
+    """What counts against `port.ROW_BYTES_MAX`."""
+    return len(row.key) + len(row.value or b"")
 
 
 def counted_bytes(record: port.NewRecord) -> int:

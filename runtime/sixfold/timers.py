@@ -56,6 +56,11 @@ def put(name: str, partition: int, timer: Timer | None) -> port.StatePut:
     return port.StatePut(TABLE, partition, name.encode(), None if timer is None else msgspec.msgpack.encode(timer))
 
 
+def decode(value: bytes) -> Timer:
+    """The timer that a row holds."""
+    return _DECODER.decode(value)
+
+
 class Timers:
     """The timers of one assigned partition, by name, and the next that are due."""
 
@@ -93,7 +98,7 @@ class Timers:
         self._timers.pop(key, None)
         if value is None:
             return
-        timer = _DECODER.decode(value)
+        timer = decode(value)
         if timer.source == self._tp.topic:
             self._timers[key] = timer
             heapq.heappush(self._heap, (timer.due_ms, key))
