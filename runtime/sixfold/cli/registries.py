@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sixfold import catalogue
+from sixfold import bus, catalogue, errors
 from sixfold.cli import common
+from sixfold.process import Process
+from sixfold.registry import schemas
 from sixfold.registry import settings as settings_
-from sixfold.registry.client import RegistryClient
 from sixfold.registry.settings import RegistrySettings
-from sixfold_events import Event
+from sixfold_events import DecodeError, Event, framing
+
+if TYPE_CHECKING:
+    from sixfold.registry.client import RegistryClient
 
 FolderOption = Annotated[
     Path | None,
@@ -51,5 +55,24 @@ def settings_of(environ: Mapping[str, str], url: str | None) -> RegistrySettings
 @contextlib.asynccontextmanager
 async def opened(ctx: typer.Context, settings: RegistrySettings) -> AsyncIterator[RegistryClient]:
     """A client of the registry."""
+    from sixfold.registry.client import RegistryClient
+
     async with RegistryClient(settings, data_dir=common.settings(ctx).data_dir) as client:
         yield client
+
+
+async def frame_of(ctx: typer.Context, cls: type[Event]) -> framing.Frame | None:
+    """How events of `cls` are written: as the registry of the environment names their schema, where there is one."""
+    process = Process(name="cli", data_dir=common.settings(ctx).data_dir, registry=common.known(ctx).light.registry)
+    try:
+        return await schemas.frame_of(process, cls)
+    finally:
+        await process.resources.close()
+
+
+async def prepare(process: Process, record: bus.Record) -> None:
+    """Learn the schema of a record that is to be shown; where that fails, it is shown as it is."""
+    if record.value is not None:
+        value, headers = record.value, record.headers
+        with contextlib.suppress(DecodeError, errors.TemporaryError):
+            await schemas.decoded(process, lambda: process.registry.decode(value, headers))

@@ -22,6 +22,12 @@ import httpx
 from sixfold import clock as clocks
 from sixfold import errors, system
 from sixfold.gateway import credentials
+from sixfold.registry.failures import (
+    IncompatibleError,
+    NotRegisteredError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from sixfold.registry.settings import EMBEDDED, RegistrySettings
 from sixfold_events import canonical
 
@@ -31,27 +37,6 @@ CACHED_MAX = 1_000
 """Schemas kept by id; as Confluent's clients."""
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _BACKOFF_MAX_S = 5.0
-
-
-class RegistryError(errors.SixfoldError):
-    """The registry refused; `status` is HTTP's, `code` the registry's own (0 where it gave none)."""
-
-    def __init__(self, message: str, *, status: int = 0, code: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
-class NotRegisteredError(RegistryError):
-    """There is no such subject, version or schema."""
-
-
-class IncompatibleError(RegistryError):
-    """The subject's compatibility does not allow the schema."""
-
-
-class RegistryUnavailableError(errors.TemporaryError):
-    """No registry answers; trying again later may help."""
 
 
 class Registered(NamedTuple):

@@ -15,6 +15,7 @@ import msgspec
 
 from sixfold import errors
 from sixfold.registry import client as clients
+from sixfold.registry.failures import NotRegisteredError
 from sixfold.registry.settings import Strategy
 from sixfold.registry.subjects import subject_of
 from sixfold_events import Event, canonical, levels
@@ -73,7 +74,7 @@ async def remote(client: clients.RegistryClient, subjects: Iterable[str]) -> dic
     for subject in dict.fromkeys(subjects):
         try:
             numbers = await client.versions(subject)
-        except clients.NotRegisteredError:
+        except NotRegisteredError:
             numbers = []
         versions = [await client.version(subject, number) for number in numbers]
         found[subject] = Remote(await client.compatibility(subject), versions)
