@@ -8,6 +8,7 @@ are done and just those are tried again that failed or must stay in order behind
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 from sixfold import calling, invocation, lanes, retries
@@ -16,7 +17,10 @@ from sixfold.batch_context import BatchContext
 from sixfold.bus import port
 from sixfold.context import Context
 from sixfold.partition import Partition
+from sixfold.registry import schemas
+from sixfold.registry.failures import RegistryUnavailableError
 from sixfold_events import Event
+from sixfold_events.registry import UnknownSchemaError
 
 
 class Batches(Attempts):
@@ -32,7 +36,15 @@ class Batches(Attempts):
         if items and (held := self._held_until(now)) is not None:
             self._again(lane, items, [(len(items), attempt)], held)
             return
-        taken, events = await self._decoded(items, attempt, now)
+        try:
+            found = await self._found(items)
+        except RegistryUnavailableError as away:
+            self._counters.failures += 1
+            self._log.warning("a batch waits for the schema registry", action="registry.waiting", why=str(away))
+            wait_s = invocation.backoff_s(self._function.retry, attempt, self._rng)
+            self._again(lane, items, [(len(items), attempt)], now + wait_s)
+            return
+        taken, events = await self._decoded(items, found, attempt, now)
         if not taken:
             return
         shown = [(self._original(record), partition) for record, partition in taken]
@@ -55,19 +67,37 @@ class Batches(Attempts):
         partition.highest = max(partition.highest, record.offset)
         return True
 
+    async def _found(self, items: Sequence[lanes.Item]) -> list[Event | Exception | None]:
+        """What each record holds, or why that cannot be told. Raises RegistryUnavailableError where nobody can say yet."""
+        found: list[Event | Exception | None] = []
+        for record, _ in items:
+            original = self._original(record)
+            try:
+                try:
+                    found.append(self._intake.event(original))
+                except UnknownSchemaError:
+                    decode = functools.partial(self._intake.event, original)
+                    found.append(await schemas.decoded(self._process, decode))
+            except RegistryUnavailableError:
+                raise
+            except Exception as error:
+                found.append(error)
+        return found
+
     async def _decoded(
-        self, items: Sequence[lanes.Item], attempt: int, now_s: float
+        self, items: Sequence[lanes.Item], found: Sequence[Event | Exception | None], attempt: int, now_s: float
     ) -> tuple[list[lanes.Item], list[Event]]:
         """The records that the handler gets, and their events."""
         taken: list[lanes.Item] = []
         events: list[Event] = []
         ids: set[str] = set()
-        for item in items:
+        for item, event in zip(items, found, strict=True):
             record, partition = item
             try:
                 original = self._original(record)
                 self._fresh(original)
-                event = self._intake.event(original)
+                if isinstance(event, Exception):
+                    raise event
                 if event is not None and partition.seen is not None:
                     ctx = Context(self._function, original, self._process, partition.tables)
                     if ctx.event_id in ids or await self._known(partition, ctx):

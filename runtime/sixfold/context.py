@@ -267,6 +267,7 @@ class Context:
                 causation_id=self.event_id,
                 traceparent=attributes.traceparent,
             ),
+            self.process.registry.frame_of(type(event)),
         )
         return port.NewRecord(
             topic=message.topic,

@@ -50,7 +50,9 @@ class Intake:
         name = type_of(record)
         cls = self._classes.get(name)
         if cls is not None:
-            return self._registry.decode_as(cls, value) if self._plain else self._chosen(cls, record, value)
+            if not self._plain:
+                return self._chosen(cls, record, value)
+            return self._registry.decode_as(cls, value, record.headers)
         if name and (name in self._known or record.topic not in self._single):
             return None
         expected = ", ".join(each.__event__.type for each in self._function.on)
@@ -63,7 +65,7 @@ class Intake:
 
         def decode() -> Event:
             if not decoded:
-                decoded.append(self._registry.decode_as(cls, value))
+                decoded.append(self._registry.decode_as(cls, value, record.headers))
             return decoded[0]
 
         if cls is Tick:

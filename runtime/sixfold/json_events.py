@@ -13,7 +13,7 @@ import msgspec
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold_events import Event, cloudevents
+from sixfold_events import Event, cloudevents, framing
 
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _MISSING = re.compile(r"missing required field `(.*?)`")
@@ -76,10 +76,12 @@ def convert(cls: type[Event], raw: Any) -> Event:
     return event
 
 
-def encode(event: Event, attributes: cloudevents.Attributes, spec: port.TopicSpec | None) -> port.NewRecord:
+def encode(
+    event: Event, attributes: cloudevents.Attributes, spec: port.TopicSpec | None, frame: framing.Frame | None = None
+) -> port.NewRecord:
     """`event` as a record. Raises EventDataError where Avro cannot hold it or its topic does not take its size."""
     try:
-        message = cloudevents.encode(event, attributes)
+        message = cloudevents.encode(event, attributes, frame)
     except Exception as error:  # fastavro and struct raise many types, for integers beyond 64 bits and lone surrogates
         raise EventDataError(f"does not fit the Avro schema of {event.__event__.type}: {error}") from error
     record = port.NewRecord(

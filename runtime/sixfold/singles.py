@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 from sixfold import calling, context, lanes, retries
 from sixfold.attempts import Attempts
 from sixfold.bus import port
+from sixfold.registry import schemas
+from sixfold_events.registry import UnknownSchemaError
 
 
 class Singles(Attempts):
@@ -49,7 +52,10 @@ class Singles(Attempts):
             try:
                 if ageing:
                     self._fresh(original)
-                event = decode(original)
+                try:
+                    event = decode(original)
+                except UnknownSchemaError:
+                    event = await schemas.decoded(process, functools.partial(decode, original))
                 if event is not None and partition.seen is not None and await self._known(partition, ctx):
                     event = None
                 if event is not None:

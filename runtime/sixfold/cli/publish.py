@@ -17,9 +17,9 @@ from rich.table import Table
 from sixfold import bus, json_events
 from sixfold import clock as clocks
 from sixfold import errors as failures
-from sixfold.cli import common, streaming
+from sixfold.cli import common, registries, streaming
 from sixfold.process import Process
-from sixfold_events import Event, cloudevents
+from sixfold_events import Event, cloudevents, framing
 
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
 """An input up to this size is checked to its end before its first event is published; a longer one in pieces of it."""
@@ -70,7 +70,7 @@ async def _publish(
     if file is not None and count != 1:
         raise failures.UsageError("--count repeats --data; with --file, repeat the lines")
     spec = known.topic(cls.__event__.topic)
-    encoder = _Encoder(cls, spec)
+    encoder = _Encoder(cls, spec, await registries.frame_of(ctx, cls))
     if data is not None:
         record = encoder.record(data.encode(errors="surrogateescape"), "--data")
         pieces: Iterator[Piece] = _repeated(record, encoder, count)
@@ -88,9 +88,10 @@ async def _publish(
 class _Encoder:
     """Lines of one event type as records."""
 
-    def __init__(self, cls: type[Event], spec: bus.TopicSpec | None) -> None:
+    def __init__(self, cls: type[Event], spec: bus.TopicSpec | None, frame: framing.Frame | None) -> None:
         self._cls = cls
         self._spec = spec
+        self._frame = frame
         self._clock = clocks.SystemClock()
 
     def record(self, line: bytes, where: str) -> bus.NewRecord:
@@ -105,7 +106,7 @@ class _Encoder:
         attributes = cloudevents.Attributes(
             id=uuid.uuid4().hex, type=self._cls.__event__.type, source=SOURCE, time_ms=clocks.now_ms(self._clock)
         )
-        return json_events.encode(event, attributes, self._spec)
+        return json_events.encode(event, attributes, self._spec, self._frame)
 
     def pieces(self, file: str) -> Iterator[Piece]:
         """The records of `file` with their line numbers, in pieces that are each checked whole."""

@@ -146,8 +146,11 @@ def _is_installed(function: AnyFunction) -> bool:
 
 async def _work(functions: tuple[AnyFunction, ...], theirs: catalogue.Catalogue, process: Process) -> None:
     from sixfold import running
+    from sixfold.registry.schemas import open_schemas
 
     topics = theirs.topics_for(functions)
+    schemas = await process.resources.get(open_schemas)
+    await schemas.announce(cls for function in functions for cls in function.emits)
     work = asyncio.create_task(running.run_functions(process, functions, stopping=process.stopping, topics=topics))
     process.ready()
     await work

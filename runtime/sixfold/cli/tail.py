@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sixfold.cli import common, reading, records
+from sixfold.cli import common, reading, records, registries
 
 
 def tail(
@@ -35,6 +35,7 @@ async def _tail(ctx: typer.Context, topic: str, start: str, count: int | None, *
         opened = process.require_bus()
         partitions = await reading.partitions_of(opened, topic)
         async for record in reading.read(opened, partitions, start=begin, follow=follow, count=count):
+            await registries.prepare(process, record)
             if as_json:
                 common.line(records.as_json(record, process.registry))
             else:

@@ -24,8 +24,10 @@ from sixfold.gateway.observation import Observation
 from sixfold.gateway.problems import Problem
 from sixfold.gateway.route import Gateway, Route
 from sixfold.json_events import EventDataError
-from sixfold_events import Event, cloudevents
-from sixfold_events.registry import Registry
+from sixfold.registry import schemas
+from sixfold.registry.failures import RegistryError
+from sixfold_events import DecodeError, Event, cloudevents
+from sixfold_events.registry import Registry, UnknownSchemaError
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -40,9 +42,8 @@ _REQUIRED = ("id", "source", "type", "specversion")
 
 def routes(gateway: Gateway, known: catalogue.Catalogue, observed: Observation) -> list[Route]:
     """`POST /events`."""
-    clock = gateway.process.clock
-    opened = gateway.process.require_bus()
-    registry = gateway.process.registry
+    process = gateway.process
+    clock, opened, registry = process.clock, process.require_bus(), process.registry
 
     async def check(item: Mapping[str, Any], index: int | None) -> bus.NewRecord:
         try:
@@ -52,24 +53,30 @@ def routes(gateway: Gateway, known: catalogue.Catalogue, observed: Observation) 
                 raise catalogue.unknown(
                     "event type", attributes.type, registry.classes, "`sixfold event types` lists all"
                 )
-            return await encode(data_of(item, cls, registry), attributes)
+            return await encode(await schemas.decoded(process, lambda: data_of(item, cls, registry)), attributes)
         except catalogue.UnknownNameError as error:
             raise _placed(422, str(error), "type", index) from error
         except json_events.EventTooLargeError as error:
             raise _placed(413, error.reason, error.field, index) from error
         except EventDataError as error:
             raise _placed(422, error.reason, error.field, index) from error
+        except DecodeError as error:
+            raise _placed(422, f"not an Avro body in base64: {error}", "data_base64", index) from error
 
     async def encode(event: Event, attributes: cloudevents.Attributes) -> bus.NewRecord:
         topic = event.__event__.topic
         try:
-            return json_events.encode(event, attributes, known.topic(topic))
+            frame = await schemas.frame_of(process, type(event))
+        except RegistryError as error:
+            raise Problem(409, str(error)) from error
+        try:
+            return json_events.encode(event, attributes, known.topic(topic), frame)
         except json_events.EventTooLargeError:
             # Whoever made the topic may have given it more than the declaration says.
             made = (await opened.topics()).get(topic)
             if made is None:
                 raise
-            return json_events.encode(event, attributes, made)
+            return json_events.encode(event, attributes, made, frame)
 
     async def publish(request: Request) -> Response:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -131,6 +138,8 @@ def data_of(item: Mapping[str, Any], cls: type[Event], registry: Registry) -> Ev
     if "data_base64" in item:
         try:
             return registry.decode_as(cls, base64.b64decode(item["data_base64"], validate=True))
+        except UnknownSchemaError:
+            raise
         except (binascii.Error, TypeError, ValueError) as error:  # DecodeError is a ValueError
             raise EventDataError(f"not an Avro body in base64: {error}", field="data_base64") from error
     if "data" not in item:
