@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -84,6 +86,10 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     for process in reversed(made.started):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+    # What was deployed belongs to the instances, which outlive the system as machines do.
+    for state in made.clone.glob(".sixfold/deploy/instances/*/root/run/web.json"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(json.loads(state.read_bytes())["pid"], signal.SIGKILL)
 
 
 @pytest.mark.slow
