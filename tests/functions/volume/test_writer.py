@@ -7,10 +7,21 @@ from pathlib import Path
 
 import pytest
 from tests.functions.volume import inside
+from tests.functions.volume.faulty import FaultyBus
 from tests.support.waiting import eventually
 
-from sixfold_functions.volume.client import AppendResult, QuorumLostError, VolumeLimitError
+from sixfold import clock as clocks
+from sixfold_events.volume import VolumeDurableAdvanced
+from sixfold_functions.volume import topics
+from sixfold_functions.volume.client import (
+    AppendResult,
+    QuorumLostError,
+    RequestRefusedError,
+    VolumeClient,
+    VolumeLimitError,
+)
 from sixfold_functions.volume.core import layout, sequencer
+from sixfold_functions.volume.requests import AppendRequests
 from sixfold_functions.volume.settings import WriterSettings
 
 LOST = ("a1", "a2", "b1")
@@ -59,3 +70,111 @@ async def test_what_is_larger_than_a_volume_takes_is_refused_at_once(tmp_path: P
             with pytest.raises(VolumeLimitError, match=r"through the log has 900000 bytes, 800000 at most"):
                 await client.append([b"x" * 450_000] * 2)
             assert (await writer.append([b"first"])).first_lsn == 1
+
+
+class SlowClock(clocks.SystemClock):
+    """A machine whose clock is an hour behind."""
+
+    def now(self) -> float:
+        return super().now() - 3600.0
+
+
+async def test_a_request_that_the_writer_comes_to_after_its_deadline_is_refused(tmp_path: Path) -> None:
+    """Its caller has given up, so nothing is written; who still waits learns it."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.client() as client:
+            with pytest.raises(QuorumLostError, match="Is its writer running"):
+                await client.append([b"nobody waits for it"], timeout_s=0.1)
+        await volume.start("writer")
+        async with volume.client(SlowClock()) as late, volume.client() as client:
+            with pytest.raises(RequestRefusedError, match="came to it after its deadline; nothing was written"):
+                await late.append([b"an hour late"], timeout_s=30.0)
+            await client.append([b"in time"], timeout_s=30.0)
+            assert (await client.read(1, 10)).payloads == [b"in time"]
+
+
+async def test_what_the_writer_refuses_is_an_error_to_the_one_who_asked_only(tmp_path: Path) -> None:
+    """A writer with lower limits than the client knows says which; the requests behind it are served."""
+    settings = WriterSettings(limits=sequencer.Limits(record_bytes_max=100))
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.writer(settings=settings) as writer, volume.client() as client:
+            writer.start_task(asyncio.create_task(AppendRequests(writer).run()))
+            results = await asyncio.gather(
+                *(client.append([b"x" * size], timeout_s=30.0) for size in (1, 200, 2)), return_exceptions=True
+            )
+            assert (results[0], results[2]) == (AppendResult(1, 1), AppendResult(2, 2))
+            assert isinstance(results[1], RequestRefusedError)
+            assert "a record has 200 bytes; a volume takes 100 at most" in str(results[1])
+
+
+async def crash_after(volume: inside.InsideVolume, client: VolumeClient, append: bytes) -> asyncio.Task[AppendResult]:
+    """A writer makes `append` durable and dies before it can announce that; its caller still waits."""
+    real, faulty = volume.bus, FaultyBus(volume.bus)
+    volume.bus = faulty
+    writer = volume.writer("first")
+    volume.bus = real
+    async with writer:
+        await writer.succeeded.wait()
+        faulty.refused = {writer.topics.durable}
+        writer.start_task(asyncio.create_task(AppendRequests(writer).run()))
+        asked = asyncio.create_task(client.append([append], timeout_s=60.0))
+        before = writer.durable_lsn
+        await eventually(lambda: writer.durable_lsn > before, "the append is durable")
+    assert not asked.done()
+    return asked
+
+
+async def test_a_successor_announces_what_its_predecessor_could_not(tmp_path: Path) -> None:
+    """The caller gets its LSN from the next writer, and the request is not appended a second time."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.client() as client:
+            asked = await crash_after(volume, client, b"once")
+            await volume.start("writer")
+            assert await asked == AppendResult(1, 1)
+            assert await client.append([b"next"], timeout_s=30.0) == AppendResult(2, 2)
+            assert (await client.read(1, 10)).payloads == [b"once", b"next"]
+
+
+async def test_a_successor_without_any_announcement_left_announces_the_newest_results_again(tmp_path: Path) -> None:
+    """Where retention took the last announcement nobody knows what was announced: the last records' results are."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES, "writer")
+        async with volume.client() as client:
+            for number in range(5):
+                await client.append([f"record {number}".encode()], timeout_s=30.0)
+        await volume.stop("writer")
+        durable = layout.topics(layout.DEFAULT_VOLUME).durable
+        await volume.bus.delete_topic(durable)
+        await volume.start("writer")
+
+        async def announced() -> list[int]:
+            found: list[int] = []
+            for record in await topics.last_records(volume.bus, durable, 100):
+                event = volume.registry.decode(record.value, record.headers)
+                assert isinstance(event, VolumeDurableAdvanced)
+                found.extend(event.last_lsns)
+            return found
+
+        await eventually(announced, "the results are announced")
+        assert await announced() == [1, 2, 3, 4, 5]
+        async with volume.client() as client:
+            assert await client.append([b"next"], timeout_s=30.0) == AppendResult(6, 6)
+
+
+async def test_copies_hear_again_of_a_partition_that_was_made_anew(tmp_path: Path) -> None:
+    """A broker that lost its records begins at offset 0; the copies' logs are what counts, and appends go on."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.writer() as writer:
+            for _ in range(5):
+                await writer.append([b"before"])
+        await volume.stop(*layout.COPIES)
+        await volume.bus.delete_topic(layout.topics(layout.DEFAULT_VOLUME).redo)
+        await volume.start(*layout.COPIES)
+        async with volume.writer("next") as writer:
+            last = await writer.append([b"after"])
+            assert last == AppendResult(6, 6)
+            await eventually(lambda: volume.is_level(6), "all six are level")

@@ -1,0 +1,163 @@
+"""`sixfold volume …` as typed, against a running system: six storage processes, the writer, the supervisor."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.cli.commands import Sixfold, until
+
+from sixfold_functions.volume.core import layout
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+
+
+@pytest.fixture
+def sixfold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sixfold]:
+    """The command line, with the volume's part of the system up."""
+    for name in ("SIXFOLD_DATA_DIR", "SIXFOLD_BUS", "SIXFOLD_APP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    made = Sixfold(tmp_path / "data")
+    process = made.start("up", "--port", "0", "--without", "gateway", "--without", "deploy.agent")
+    try:
+        until(process, "Sixfold is up")
+        yield made
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+
+
+def eventually(check: Callable[[], Any], what: str) -> None:
+    """Ask until it is so; the test's timeout is the deadline."""
+    deadline = time.monotonic() + 120  # noqa: TID251 (there is no loop here)
+    while not check():
+        assert time.monotonic() < deadline, what  # noqa: TID251
+
+
+def test_the_volume_from_the_command_line(sixfold: Sixfold, tmp_path: Path) -> None:
+    """One system, and everything that a user does with it: append, read, stop a zone, lose the quorum, start again."""
+    _appends_and_reads(sixfold)
+    _many_records(sixfold, tmp_path)
+    _wrong_input_changes_nothing(sixfold, tmp_path)
+    _a_zone_stops(sixfold)
+    _the_quorum_is_lost(sixfold, tmp_path)
+    _all_start_again(sixfold)
+
+
+def _appends_and_reads(sixfold: Sixfold) -> None:
+    """In words and as JSON."""
+    said = sixfold.good("volume", "append", "--data", "hello", "--timeout", "60")
+    assert re.fullmatch(r"1 record durable, LSN 1 to 1, in \d+\.\d\d s\n", said)
+    done = sixfold.json("volume", "append", "--file", "-", text="two\nthree\n")
+    assert done.pop("seconds") > 0
+    assert done == {
+        "records": 2,
+        "first_lsn": 2,
+        "last_lsn": 3,
+        "acknowledged": [{"first_record": 1, "last_record": 2, "first_lsn": 2, "last_lsn": 3}],
+        "unknown": [],
+        "skip": 2,
+        "error": "",
+    }
+    eventually(lambda: len(sixfold.json("volume", "read")["records"]) == 3, "all is durable for readers")
+    read = sixfold.json("volume", "read", "--from", "2", "--count", "1", "--copy", "b1")
+    assert read == {"copy": "b1", "records": [{"lsn": 2, "data": "dHdv"}]}
+    words = [line.split() for line in sixfold.good("volume", "read", "--from", "2").splitlines()]
+    assert words[0][:2] == ["from", "copy"]
+    assert words[1:] == [["LSN", "Record"], ["2", "two"], ["3", "three"]]
+    assert "nothing is durable from LSN 4 on" in sixfold.good("volume", "read", "--from", "4")
+
+
+def _many_records(sixfold: Sixfold, tmp_path: Path) -> None:
+    """Far more than a table could show, made up and read back."""
+    assert sixfold.json("volume", "append", "--count", "3000", "--size", "1", "--timeout", "60")["last_lsn"] == 3003
+    eventually(lambda: sixfold.json("volume", "read", "--from", "3003")["records"], "all is durable for readers")
+    lines = sixfold.good("volume", "read", "--from", "4", "--count", "1000000").splitlines()
+    assert [line.split() for line in lines[1:]] == [[str(lsn), "0"] for lsn in range(4, 3004)]
+
+
+def _wrong_input_changes_nothing(sixfold: Sixfold, tmp_path: Path) -> None:
+    """Exit code 2, what was expected, and the volume is as before."""
+    lines = tmp_path / "lines"
+    lines.write_bytes(b"x\n" * 500 + b"y" * 600_000 + b"\n")
+    said = sixfold.bad("volume", "append", "--file", str(lines), code=2)
+    assert "line 501 has 600000 bytes; a volume takes 524288 at most. Nothing was appended" in said
+    assert "give one of --data" in sixfold.bad("volume", "append", code=2)
+    assert "give one of --data" in sixfold.bad("volume", "append", "--data", "x", "--count", "1", code=2)
+    assert "is empty" in sixfold.bad("volume", "append", "--file", "-", code=2)
+    assert "cannot be read" in sixfold.bad("volume", "append", "--file", str(tmp_path / "none"), code=2)
+    assert "--skip 9 leaves nothing of 1 records" in sixfold.bad(
+        "volume", "append", "--data", "x", "--skip", "9", code=2
+    )
+    assert "expected one of a1, a2" in sixfold.bad("volume", "read", "--copy", "d1", code=2)
+    assert "'d' is no zone and no copy; expected some of: a, b, c, a1" in sixfold.bad("volume", "stop", "d", code=2)
+    assert sixfold.json("volume", "status")["durable_lsn"] == 3003
+
+
+def _a_zone_stops(sixfold: Sixfold) -> None:
+    """It is drawn as down, and appends go on."""
+    before = sixfold.json("volume", "status")
+    assert {copy["copy"]: (copy["state"], copy["zone"]) for copy in before["copies"]} == {
+        place.copy: ("up", place.zone) for place in layout.PLACES
+    }
+    assert sixfold.json("volume", "stop", "a") == {"volume.storage.a1": "stopped", "volume.storage.a2": "stopped"}
+    assert sixfold.json("volume", "append", "--data", "without zone a", "--timeout", "60")["last_lsn"] == 3004
+    status = sixfold.json("volume", "status")
+    assert (status["answering"], status["writable"], status["durable_lsn"]) == (4, True, 3004)
+    drawn = sixfold.good("volume", "status").splitlines()
+    assert [title for title in ("zone a", "zone b", "zone c") if title in drawn[1]] == ["zone a", "zone b", "zone c"]
+    names = next(line for line in drawn if "a1" in line)
+    assert names.replace("│", " ").split() == list(layout.COPIES)
+    states = next(line for line in drawn if "down" in line)
+    assert states.replace("│", " ").split() == ["down", "down", "up", "up", "up", "up"]
+    assert "durable to LSN 3004" in drawn[-1]
+    assert "writes and reads" in drawn[-1]
+
+
+def _the_quorum_is_lost(sixfold: Sixfold, tmp_path: Path) -> None:
+    """Nothing is called unchanged that may be there: exit code 1, who answers, where to go on; as JSON too."""
+    assert sixfold.good("volume", "stop", "b1", "c").split("\n")[0] == "volume.storage.b1: stopped"
+    said = " ".join(sixfold.bad("volume", "append", "--data", "x", "--timeout", "1", code=1).split())
+    assert "1 of 6 copies answer (zone a: none; zone b: b2; zone c: none)" in said
+    assert "sixfold volume start a b1 c" in said
+    assert "it may still become durable" in said
+    failed = sixfold.run("volume", "append", "--count", "900", "--timeout", "1", "--json")
+    assert failed.returncode == 1
+    done = json.loads(failed.stdout)
+    assert (done["records"], done["acknowledged"], done["skip"]) == (0, [], 0)
+    assert done["unknown"][0] == {"first_record": 1, "last_record": 200}
+    assert "1 of 6 copies answer" in done["error"]
+    assert "--skip 0" in failed.stderr
+    assert "no writes: 1 of 6 copies answer" in " ".join(sixfold.good("volume", "status").split())
+    assert sixfold.json("volume", "read", "--from", "3003", "--count", "1")["copy"] == "b2"
+
+
+def _all_start_again(sixfold: Sixfold) -> None:
+    """They catch up by themselves, and a run behind what was acknowledged goes on."""
+    started = sixfold.json("volume", "start", "all")
+    assert started == {f"volume.storage.{copy}": "running" for copy in layout.COPIES}
+    done = sixfold.json("volume", "append", "--file", "-", "--skip", "1", "--timeout", "60", text="one\ntwo\nthree\n")
+    assert (done["records"], done["acknowledged"][0]["first_record"], done["skip"]) == (2, 2, 3)
+
+    def level() -> bool:
+        copies = sixfold.json("volume", "status")["copies"]
+        return all(copy["state"] == "up" and copy["complete_lsn"] >= done["last_lsn"] for copy in copies)
+
+    eventually(level, "all six copies are level")
+
+
+def test_without_a_running_system_the_commands_say_so(tmp_path: Path) -> None:
+    """Reading finds no copy, stopping finds no supervisor; each says what to do."""
+    made = Sixfold(tmp_path / "data")
+    assert "none of the six copies answers; start it: sixfold volume start all" in made.bad("volume", "read", code=1)
+    assert "sixfold up" in made.bad("volume", "stop", "a", code=2)
