@@ -68,7 +68,12 @@ async def sixfold(tree: Tree, *words: str, code: int = 0) -> Any:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, problems = await asyncio.wait_for(process.communicate(), 90)
+    try:
+        out, problems = await asyncio.wait_for(process.communicate(), 90)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == code, f"{words}: {process.returncode}\n{out.decode()}\n{problems.decode()}"
     return json.loads(out)
 
