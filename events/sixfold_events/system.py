@@ -62,3 +62,13 @@ class Tick(Event, topic="system.ticks", key="function"):
     function: str
     at_ms: int
     """The time that it is for, Unix milliseconds; it may be handled later."""
+
+
+class RequestFailed(Event, topic="system.replies", key="request"):
+    """A request that a function could not handle: its record is a dead letter of that function."""
+
+    request: str
+    """Id of the event that asked."""
+    function: str
+    error_type: str
+    message: str

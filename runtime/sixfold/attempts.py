@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import dead_letter, errors, invocation, lanes, retries, timers
+from sixfold import dead_letter, errors, invocation, lanes, replies, retries, timers
 from sixfold.breaker import Circuit
 from sixfold.bus import port
 from sixfold.calling import Caller, Runner
@@ -187,7 +187,10 @@ class Attempts:
             why=reason,
         )
         self._counters.dead_letters += 1
-        letter = dead_letter.park(self._function, original, attempt, error)
-        size = counted_bytes(letter)
-        partition.made([letter], (), size)
+        made = [dead_letter.park(self._function, original, attempt, error)]
+        if self._function.answers:
+            reply = replies.failure(original, self._function.name, error, self._process.clock)
+            made += [reply] if reply is not None else []
+        size = sum(map(counted_bytes, made))
+        partition.made(made, (), size)
         self._done(partition, record, size)

@@ -60,6 +60,8 @@ class Child:
             one = context[index] if isinstance(context, BatchContext) else context
             one.emit(*made.emitted)
             one.timers.update(made.timers)
+            if made.answer is not None:
+                one.answer(made.answer)
         if batch:
             for index, error in answer.failures.items():
                 context.fail(index, error)  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, windows
+from sixfold import errors, replies, windows
 from sixfold import timers as timers_
 from sixfold.bus import port
 from sixfold.function import AnyFunction
@@ -23,6 +23,8 @@ from sixfold.process import Process
 from sixfold_events import Event, cloudevents
 
 T = TypeVar("T")
+_ANSWER = -1_000_000
+"""Index of an answer's event id; far from those of emitted and of scheduled events."""
 
 
 class UndeclaredEmitError(errors.FunctionBugError):
@@ -100,6 +102,7 @@ class Context:
     """One invocation's context."""
 
     __slots__ = (
+        "_answer",
         "_attributes",
         "_emitted",
         "_tables",
@@ -126,6 +129,7 @@ class Context:
         """1 for the first delivery of this record in this process."""
         self._attributes: cloudevents.Attributes | None = None
         self._emitted: list[Event] = []
+        self._answer: Event | None = None
         self._tables: dict[str, Table] = {}
         self.timers: dict[str, tuple[int, Event] | None] = {}
         """What the handler scheduled, by the timers' names: when (Unix milliseconds) and what; None takes one away."""
@@ -228,6 +232,23 @@ class Context:
         """The windows that `spec` declares, of this record's partition; their table is declared in `tables=`."""
         return windows.Window(spec, self.table(spec.name))
 
+    def answer(self, event: Event) -> None:
+        """Reply with `event` to whoever asked, when the handler returns; returning it does the same.
+
+        Nothing happens where nobody asked. Raises UndeclaredEmitError for a type that `answers=` does not name.
+        """
+        if type(event) not in self.function.answers:
+            declared = ", ".join(cls.__name__ for cls in self.function.answers) or "nothing"
+            raise UndeclaredEmitError(
+                f"{self.function.name} answered {type(event).__name__}, but declares {declared}; add it to answers="
+            )
+        self._answer = event
+
+    @property
+    def answered(self) -> Event | None:
+        """What `answer` was given."""
+        return self._answer
+
     @property
     def emitted(self) -> tuple[Event, ...]:
         """What the handler emitted so far."""
@@ -235,10 +256,26 @@ class Context:
 
     def outputs(self) -> list[port.NewRecord]:
         """The emitted events as records, with ids derived from this record's position."""
-        if not self._emitted:
+        if not self._emitted and self._answer is None:
             return []
         now_ms = clocks.now_ms(self.clock)
-        return [self._record(event, index, now_ms) for index, event in enumerate(self._emitted)]
+        made = [self._record(event, index, now_ms) for index, event in enumerate(self._emitted)]
+        reply = None if self._answer is None else self._reply(self._answer, now_ms)
+        return made if reply is None else [*made, reply]
+
+    def _reply(self, event: Event, now_ms: int) -> port.NewRecord | None:
+        partition = replies.partition_of(self.record)
+        if partition is None:
+            return None
+        made = self._record(event, _ANSWER, now_ms)
+        return port.NewRecord(
+            topic=replies.TOPIC.name,
+            value=made.value,
+            key=self.event_id.encode(),
+            headers=made.headers,
+            partition=partition,
+            timestamp_ms=made.timestamp_ms,
+        )
 
     def writes(self) -> list[port.StatePut]:
         """Every table's writes and every timer, for settling."""

@@ -67,6 +67,7 @@ class Made:
 
     emitted: list[Event]
     timers: dict[str, tuple[int, Event] | None]
+    answer: Event | None
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def answer(function: AnyFunction, call: Call) -> Answer:
     try:
         if function.batch is None:
             contexts = [Context(function, call.records[0], process, rows, call.attempt)]
-            function.handler(call.events, contexts[0])
+            result = function.handler(call.events, contexts[0])
+            if function.answers and isinstance(result, Event):
+                contexts[0].answer(result)
             failures: dict[int, BaseException] = {}
         else:
             items: Any = [(each, _Home(port.TopicPartition(each.topic, each.partition), rows)) for each in call.records]
@@ -142,7 +145,7 @@ def answer(function: AnyFunction, call: Call) -> Answer:
             contexts, failures = list(batch), {index: sendable(each) for index, each in batch.failures.items()}
     except Exception as error:
         return Answer([], {}, sendable(error))
-    return Answer([Made(list(each.emitted), each.timers) for each in contexts], failures)
+    return Answer([Made(list(each.emitted), each.timers, each.answered) for each in contexts], failures)
 
 
 def sendable(error: BaseException) -> BaseException:

@@ -82,6 +82,8 @@ class Function(Generic[P, R]):
     """Event types that it consumes."""
     emits: tuple[type[Event], ...] = ()
     """Event types that it may emit; emitting another is refused."""
+    answers: tuple[type[Event], ...] = ()
+    """Event types that its handler may return to whoever asked; see `requesting.py`."""
     topic_patterns: tuple[str, ...] = ()
     """With them it consumes its event types from all topics that match, instead of the types' own; `*` is any text."""
     ordering: Ordering = "partition"
@@ -157,6 +159,7 @@ def function(
     *,
     on: type[Event] | Sequence[type[Event]] = (),
     emits: Sequence[type[Event]] = (),
+    answers: type[Event] | Sequence[type[Event]] = (),
     topics: str | Sequence[str] = (),
     name: str | None = None,
     ordering: Ordering = "partition",
@@ -180,7 +183,7 @@ def function(
         async def accept(order: OrderPlaced, ctx: Context) -> None:
             ctx.emit(OrderAccepted(order_id=order.order_id))
 
-    `topics` are patterns such as "orders.*": the event types are then read from every topic that matches, also from ones
+    A handler may return an event of a type in `answers`: it goes to whoever asked by `Client.request`. `topics` are patterns such as "orders.*": the event types are then read from every topic that matches, also from ones
     that are made later. `cpu_bound` runs plain ones in processes; such a function is defined at the top level of its module, and has no tables.
     `every` calls it by the clock, with a `Tick`: a cron expression in UTC, a `timedelta`, or a `Cron` with a time zone.
     `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
@@ -196,6 +199,7 @@ def function(
             handler=handler,
             on=types,
             emits=tuple(emits),
+            answers=(answers,) if isinstance(answers, type) else tuple(answers),
             topic_patterns=(topics,) if isinstance(topics, str) else tuple(topics),
             ordering=ordering,
             concurrency=concurrency,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import structlog
 
-from sixfold import alarms, dead_letter, errors, reporting, retries
+from sixfold import alarms, dead_letter, errors, replies, reporting, retries
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.function import AnyFunction
@@ -65,7 +65,7 @@ async def create_topics(
 ) -> None:
     """Create what `functions` need and `bus` lacks; topics that exist are left as they are."""
     known = await bus.topics()
-    specs = {spec.name: spec for spec in (*declared, reporting.TOPIC, alarms.TICKS)}
+    specs = {spec.name: spec for spec in (*declared, reporting.TOPIC, alarms.TICKS, replies.TOPIC)}
     for function in functions:
         for cls in (*(function.on if not function.topic_patterns else ()), *function.emits):
             specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))

@@ -10,6 +10,7 @@ from sixfold import calling, context, lanes, retries
 from sixfold.attempts import Attempts
 from sixfold.bus import port
 from sixfold.registry import schemas
+from sixfold_events import Event
 from sixfold_events.registry import UnknownSchemaError
 
 
@@ -20,7 +21,7 @@ class Singles(Attempts):
         # What the loop needs of `self` is looked up once, not for each record.
         function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
         monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
-        retry_topic = self._retry_topic
+        retry_topic, answers = self._retry_topic, function.answers
         circuit, ageing = self._circuit, function.retry.age_max_s is not None
         now = monotonic()
         until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped
@@ -60,7 +61,9 @@ class Singles(Attempts):
                     event = None
                 if event is not None:
                     runner.started_s = now
-                    await (inline(event, ctx) if inline else self._caller.plain(runner, event, ctx))
+                    result = await (inline(event, ctx) if inline else self._caller.plain(runner, event, ctx))
+                    if answers and isinstance(result, Event):
+                        ctx.answer(result)
                     outputs, rows = ctx.outputs(), ctx.writes()
                     if partition.seen is not None:
                         rows = [*rows, *await self._noted(partition, ctx)]

@@ -100,7 +100,9 @@ class Harness:
         self._functions = functions
         self._folder = tempfile.TemporaryDirectory(prefix="sixfold-") if data_dir is None else None
         self.data_dir = data_dir or Path(cast("tempfile.TemporaryDirectory[str]", self._folder).name)
-        classes = dict.fromkeys([*events, *(cls for each in functions for cls in (*each.on, *each.emits))])
+        classes = dict.fromkeys(
+            [*events, *(cls for each in functions for cls in (*each.on, *each.emits, *each.answers))]
+        )
         self._topics = {
             **{cls.__event__.topic: port.TopicSpec(name=cls.__event__.topic) for cls in classes},
             **{spec.name: spec for spec in topics},
