@@ -34,6 +34,7 @@ VERBS = {
     "topics": Verb("sixfold.cli.topics:app", "List, plan and apply topics.", _EVENTS),
     "event": Verb("sixfold.cli.event:app", "Event types and samples.", _EVENTS),
     "schema": Verb("sixfold.cli.schema:app", "Check, freeze, compare and register schemas.", _EVENTS),
+    "acl": Verb("sixfold.cli.acl:acl", "Print the least that functions need on Kafka.", _EVENTS),
     "asyncapi": Verb("sixfold.cli.asyncapi:asyncapi", "Describe functions and topics as AsyncAPI.", _EVENTS),
     "dlq": Verb("sixfold.cli.dlq:app", "Look at records that functions could not handle.", _EVENTS),
 }
