@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold_events import Event, cloudevents
+from sixfold_events import Event, cloudevents, framing
+
+if TYPE_CHECKING:
+    from sixfold.registry.schemas import Schemas
 
 
 def record_of(
@@ -18,8 +22,12 @@ def record_of(
     event_id: str | None = None,
     partition: int | None = None,
     correlation_id: str = "",
+    frame: framing.Frame | None = None,
 ) -> port.NewRecord:
-    """`event` as a record to publish, with all its headers; `event_id` is 128 new random bits unless given."""
+    """`event` as a record to publish, with all its headers; `event_id` is 128 new random bits unless given.
+
+    `frame` says how its schema is named, by its fingerprint if None.
+    """
     attributes = cloudevents.Attributes(
         id=event_id or os.urandom(16).hex(),
         type=event.__event__.type,
@@ -27,7 +35,7 @@ def record_of(
         time_ms=clocks.now_ms(clock),
         correlation_id=correlation_id,
     )
-    message = cloudevents.encode(event, attributes)
+    message = cloudevents.encode(event, attributes, frame)
     return port.NewRecord(
         topic=message.topic,
         value=message.value,
@@ -41,16 +49,29 @@ def record_of(
 class Publisher:
     """Publishes events to `bus` in the name of `source` (a URI reference such as `/cli`)."""
 
-    def __init__(self, bus: port.Bus, *, source: str, clock: clocks.Clock | None = None) -> None:
+    def __init__(
+        self, bus: port.Bus, *, source: str, clock: clocks.Clock | None = None, schemas: Schemas | None = None
+    ) -> None:
+        """With `schemas` (`await process.resources.get(open_schemas)`) events are written as a registry names them."""
         self._bus = bus
         self._source = source
         self._clock = clock or clocks.SystemClock()
+        self._schemas = schemas
 
     async def publish(self, *events: Event, correlation_id: str = "") -> list[port.Position]:
         """Store events durably, in the given order within each partition."""
+        frames: dict[type[Event], framing.Frame | None] = {}
+        if self._schemas is not None:
+            frames = {cls: await self._schemas.frame(cls) for cls in {type(event) for event in events}}
         return await self.publish_records(
             [
-                record_of(event, source=self._source, clock=self._clock, correlation_id=correlation_id)
+                record_of(
+                    event,
+                    source=self._source,
+                    clock=self._clock,
+                    correlation_id=correlation_id,
+                    frame=frames.get(type(event)),
+                )
                 for event in events
             ]
         )
