@@ -15,7 +15,7 @@ from tests.runtime.cli.commands import Sixfold
 from tests.runtime.registry.answering import Answer, answering
 from tests.support import brokers, buses
 
-from sixfold import Batch, BatchContext, Context, Retry, function
+from sixfold import Batch, BatchContext, Context, Publisher, Retry, function
 from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.function import AnyFunction
@@ -167,6 +167,20 @@ async def test_what_a_function_emits_is_written_as_the_registry_names_it(
         found = framing.read(record.value, record.headers)
         assert found == ((7, 5) if identifier == "prefix" else (canonical.guid(text), 0))
         assert await running.emitted(Accepted) == [Accepted(order_id="o-1")]
+
+
+async def test_a_publisher_writes_as_the_registry_names_its_events(registry: serving.Served) -> None:
+    """Each type is registered at its first event."""
+    async with harness(one) as running:
+        opened = await running.process.resources.get(open_schemas)
+        publisher = Publisher(running.bus, source="/shop", schemas=opened)
+        await publisher.publish(Placed(order_id="o-1"), Accepted(order_id="o-0"), Placed(order_id="o-2"))
+        await running.until_idle()
+        assert {each.order_id for each in await running.emitted(Accepted)} == {"o-0", "o-1", "o-2"}
+    assert await registry.ask("GET", "/subjects") == [
+        "registry.accepted-registry.Accepted",
+        "registry.placed-registry.Placed",
+    ]
 
 
 def process(data_dir: Path) -> Process:
