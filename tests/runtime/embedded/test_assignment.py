@@ -50,27 +50,55 @@ def test_every_partition_goes_to_a_member_that_subscribes_to_its_topic(case: Cas
             assert given_.get(identity) in takers if takers else identity not in given_
 
 
-@given(groups(alike=True))
-def test_members_of_one_subscription_differ_by_one_partition_at_most(case: Case) -> None:
-    """Balanced: no member has two partitions more than another."""
+def shares_of(
+    members: dict[int, frozenset[str]], partitions: dict[str, list[int]]
+) -> dict[tuple[frozenset[int], int], list[int]]:
+    """Partition ids of one number, of topics that the same members subscribe to."""
+    found: dict[tuple[frozenset[int], int], list[int]] = {}
+    for topic, ids in partitions.items():
+        takers = frozenset(member for member, wanted in members.items() if topic in wanted)
+        for number, identity in enumerate(ids if takers else []):
+            found.setdefault((takers, number), []).append(identity)
+    return found
+
+
+@given(groups(alike=False))
+def test_partitions_of_one_number_meet_at_one_member(case: Case) -> None:
+    """A table belongs to a partition's number: topics that the same members read share its writer."""
     members, partitions, current = case
-    load = Counter(assign(members, partitions, current).values())
+    given_ = assign(members, partitions, current)
+    for ids in shares_of(members, partitions).values():
+        assert len({given_[identity] for identity in ids}) == 1
+
+
+@given(groups(alike=True))
+def test_members_of_one_subscription_differ_by_one_share_at_most(case: Case) -> None:
+    """Balanced: no member has two partition numbers more than another."""
+    members, partitions, current = case
+    given_ = assign(members, partitions, current)
+    load = Counter(given_[ids[0]] for ids in shares_of(members, partitions).values())
     counts = [load[member] for member in members]
     assert max(counts) - min(counts) <= 1
 
 
 @given(groups(alike=True))
-def test_no_more_partitions_move_than_balance_needs(case: Case) -> None:
-    """Sticky: only what members have above their fair share moves."""
+def test_no_more_shares_move_than_balance_needs(case: Case) -> None:
+    """Sticky: of what members have as a whole, only what is above their fair share moves."""
     members, partitions, current = case
-    ids = [identity for found in partitions.values() for identity in found]
-    before = {identity: member for identity, member in current.items() if member in members}
-    after = assign(members, partitions, current)
-    moved = sum(1 for identity, member in before.items() if after[identity] != member)
+    shares = list(shares_of(members, partitions).values())
+    before = {tuple(ids): assigned for ids in shares if (assigned := keeper(ids, members, current)) is not None}
+    whole = {identity: member for ids, member in before.items() for identity in ids}
+    after = assign(members, partitions, whole)
+    moved = sum(1 for ids, member in before.items() if after[ids[0]] != member)
     held = sorted(Counter(dict.fromkeys(members, 0) | Counter(before.values())).values(), reverse=True)
-    share, extra = divmod(len(ids), len(members))
+    share, extra = divmod(len(shares), len(members))
     fair = [share + 1] * extra + [share] * (len(members) - extra)
     assert moved == sum(max(0, have - may) for have, may in zip(held, fair, strict=True))
+
+
+def keeper(ids: list[int], members: dict[int, frozenset[str]], current: dict[int, int]) -> int | None:
+    """Any member that has one of these now."""
+    return next((current[identity] for identity in ids if current.get(identity) in members), None)
 
 
 @given(groups(alike=False))
