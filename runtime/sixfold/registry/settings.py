@@ -16,6 +16,21 @@ E = TypeVar("E", bound=enum.Enum)
 EMBEDDED = "embedded:"
 """The registry of the gateway that runs on the data folder, with the bootstrap credential."""
 PREFIX = "SIXFOLD_REGISTRY_"
+VARIABLES = (
+    "URL",
+    "USER",
+    "PASSWORD",
+    "PASSWORD_FILE",
+    "TOKEN",
+    "TOKEN_FILE",
+    "CA_FILE",
+    "CERTIFICATE_FILE",
+    "KEY_FILE",
+    "AUTO_REGISTER",
+    "SUBJECTS",
+    "IDENTIFIER",
+)
+"""Every variable that is read, after `PREFIX`."""
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -72,6 +87,11 @@ class RegistrySettings:
 
 def from_environment(environ: Mapping[str, str]) -> RegistrySettings:
     """What `SIXFOLD_REGISTRY_…` says. Raises UsageError for a value that means nothing."""
+
+    unknown = [name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in VARIABLES]
+    if unknown:
+        known = ", ".join(PREFIX + name for name in VARIABLES)
+        raise errors.UsageError(f"{unknown[0]} is no setting; there are: {known}")
 
     def text(name: str) -> str:
         return environ.get(PREFIX + name, "").strip()

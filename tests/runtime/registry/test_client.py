@@ -212,6 +212,7 @@ def test_the_environment_says_which_registry(tmp_path: Path) -> None:
         ({"URL": " , "}, "no schema registry is named"),
         ({"AUTO_REGISTER": "maybe"}, "expected true or false"),
         ({"SUBJECTS": "type"}, "topic, record, topic-record"),
+        ({"ULR": "http://a"}, "SIXFOLD_REGISTRY_ULR is no setting"),
         ({"IDENTIFIER": "guid"}, "prefix, header"),
         ({"TOKEN_FILE": "/no/such"}, "cannot be read"),
         ({"TOKEN_FILE": "/no/such", "TOKEN": "x"}, "both set"),
