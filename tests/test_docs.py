@@ -13,6 +13,7 @@ from tests.support import commandline
 import sixfold_events
 from sixfold import capability, catalogue, metrics
 from sixfold.cli import references
+from sixfold.registry import settings
 from sixfold_events import Event, avro, compatibility
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +84,12 @@ def test_the_readme_names_every_metric() -> None:
     """Whoever builds a dashboard finds all names in the README."""
     for name in metrics.NAMES:
         assert f"`{name}`" in README, f"README's metrics table lacks {name}"
+
+
+def test_the_readme_names_every_variable_of_the_registry() -> None:
+    """Whoever has a registry finds all settings in the README."""
+    for name in settings.VARIABLES:
+        assert f"`{settings.PREFIX}{name}`" in README, f"README lacks {settings.PREFIX}{name}"
 
 
 @pytest.mark.parametrize("each", capability.discover(), ids=lambda each: str(each.name))
