@@ -6,7 +6,7 @@ Source: AsyncAPI 3.0.0; Kafka Bindings 0.5.0; CloudEvents Kafka Protocol Binding
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sixfold.bus import port
@@ -42,16 +42,23 @@ def document(
     """The document of `functions`; `topics` are the specs of their topics, `brokers` are `HOST:PORT`s."""
     registry = registry or RegistrySettings()
     specs_ = {spec.name: spec for spec in topics}
-    classes = sorted(
-        dict.fromkeys(cls for each in functions for cls in (*each.on, *each.emits)), key=lambda cls: cls.__event__.type
-    )
-    used = sorted({cls.__event__.topic for cls in classes})
+    flows = [(function, *flow) for function in functions for flow in _flows(function, specs_)]
+    channels: dict[str, dict[type[Event], None]] = {}
+    for _, _, topic, types in flows:
+        channels.setdefault(topic, {}).update(dict.fromkeys(types))
+    classes = sorted({cls for types in channels.values() for cls in types}, key=lambda cls: cls.__event__.type)
     found: Document = {
         "asyncapi": VERSION,
         "info": {"title": title, "version": version},
         "defaultContentType": CONTENT_TYPE,
-        "channels": {_key(name): _channel(specs_.get(name, port.TopicSpec(name=name)), classes) for name in used},
-        "operations": {name: each for function in functions for name, each in _operations(function)},
+        "channels": {
+            _key(name): _channel(specs_.get(name, port.TopicSpec(name=name)), channels[name])
+            for name in sorted(channels)
+        },
+        "operations": {
+            f"{_key(function.name)}.{action}.{_key(topic)}": _operation(function, action, topic, types)
+            for function, action, topic, types in flows
+        },
         "components": {
             "messages": {_key(cls.__event__.type): _message(cls, registry) for cls in classes},
             "schemas": {_HEADERS: _headers(registry)},
@@ -98,7 +105,7 @@ def _channel(spec: port.TopicSpec, classes: Iterable[type[Event]]) -> Document:
     }
     if spec.replication is not None:
         binding["replicas"] = spec.replication
-    types = [_key(cls.__event__.type) for cls in classes if cls.__event__.topic == spec.name]
+    types = sorted(_key(cls.__event__.type) for cls in classes)
     return {
         "address": spec.name,
         "messages": {name: _reference("components", "messages", name) for name in types},
@@ -106,25 +113,29 @@ def _channel(spec: port.TopicSpec, classes: Iterable[type[Event]]) -> Document:
     }
 
 
-def _operations(function: AnyFunction) -> Iterable[tuple[str, Document]]:
-    name = _key(function.name)
-    for action, classes in (("receive", function.on), ("send", function.emits)):
+def _flows(function: AnyFunction, names: Collection[str]) -> Iterable[tuple[str, str, list[type[Event]]]]:
+    """What a function receives and sends: action, topic, types. Its patterns mean the topics among `names`."""
+    if function.topic_patterns:
+        for topic in (each for each in function.sources_among(names) if each != function.retry_topic):
+            yield "receive", topic, list(function.on)
+    for action, classes in (("receive", () if function.topic_patterns else function.on), ("send", function.emits)):
         for topic in dict.fromkeys(cls.__event__.topic for cls in classes):
-            operation: Document = {
-                "action": action,
-                "channel": _reference("channels", _key(topic)),
-                "messages": [
-                    _reference("channels", _key(topic), "messages", _key(cls.__event__.type))
-                    for cls in classes
-                    if cls.__event__.topic == topic
-                ],
-            }
-            if function.summary:
-                operation["summary"] = function.summary
-            if action == "receive":
-                group = {"type": "string", "enum": [function.name]}
-                operation["bindings"] = {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
-            yield f"{name}.{action}.{_key(topic)}", operation
+            yield action, topic, [cls for cls in classes if cls.__event__.topic == topic]
+
+
+def _operation(function: AnyFunction, action: str, topic: str, classes: Iterable[type[Event]]) -> Document:
+    channel = "channels", _key(topic)
+    operation: Document = {
+        "action": action,
+        "channel": _reference(*channel),
+        "messages": [_reference(*channel, "messages", _key(cls.__event__.type)) for cls in classes],
+    }
+    if function.summary:
+        operation["summary"] = function.summary
+    if action == "receive":
+        group = {"type": "string", "enum": [function.name]}
+        operation["bindings"] = {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
+    return operation
 
 
 def _message(cls: type[Event], registry: RegistrySettings) -> Document:

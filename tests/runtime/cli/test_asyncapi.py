@@ -12,7 +12,7 @@ from tests.conftest import missing
 from tests.runtime.cli.commands import Sixfold
 from tests.support import npm
 
-from sixfold import asyncapi
+from sixfold import asyncapi, function
 from sixfold.bus import port
 from sixfold.registry.settings import Identifier, RegistrySettings, Strategy
 from sixfold_events import Event, avro
@@ -95,7 +95,6 @@ class Odd(Event, type="odd/type ~1", topic="odd"):
 
 def test_brokers_registry_and_odd_names_have_their_place(official: jsonschema.Draft7Validator) -> None:
     """Servers with the registry, the way ids are written, compacted topics, names that must be changed as keys."""
-    from sixfold import function
 
     @function(on=Odd, name="odd/one")
     async def one(event: Odd, ctx: Any) -> None:
@@ -116,6 +115,24 @@ def test_brokers_registry_and_odd_names_have_their_place(official: jsonschema.Dr
     assert message["payload"]["schema"] == avro.schema_of(Odd)
     assert message["bindings"]["kafka"]["schemaIdLocation"] == "header"
     assert message["bindings"]["kafka"]["schemaLookupStrategy"] == "RecordNameStrategy"
+    for reference in references(document):
+        assert resolve(document, reference)
+
+
+def test_a_function_of_topic_patterns_receives_from_the_topics_that_match(
+    official: jsonschema.Draft7Validator,
+) -> None:
+    """Each is a channel with all its types; the types' own topics are not among them."""
+
+    @function(on=Odd, topics="eu.*", name="wide")
+    async def wide(event: Odd, ctx: Any) -> None:
+        """Nothing."""
+
+    topics = [port.TopicSpec(name=name) for name in ("eu.a", "eu.b", "us.a", "eu.a.dlq")]
+    document = asyncapi.document([wide], topics, title="t", version="1")
+    assert problems(official, document) == []
+    assert list(document["channels"]) == ["eu.a", "eu.b"]
+    assert list(document["operations"]) == ["wide.receive.eu.a", "wide.receive.eu.b"]
     for reference in references(document):
         assert resolve(document, reference)
 
