@@ -73,7 +73,7 @@ def grants(function: AnyFunction, topics: Iterable[str], *, template: str = PRIN
     allow("group", function.name, ("Read", "Describe"), "its consumer group")
     for cls in function.emits:
         allow("topic", cls.__event__.topic, _WRITE, "emits")
-    if function.retry_topic is not None:
+    if function.defers:
         allow("topic", function.retry_topic, (*_READ, "Write"), "retries")
     allow("topic", function.dead_letter_topic, _WRITE, "dead letters")
     tables = tables_of(function)
@@ -91,7 +91,7 @@ def grants(function: AnyFunction, topics: Iterable[str], *, template: str = PRIN
 def tables_of(function: AnyFunction) -> tuple[str, ...]:
     """Tables that the function may write, those of the framework included."""
     found = list(function.tables)
-    if function.emits or function.every is not None or function.retry_topic is not None:
+    if function.emits or function.every is not None or function.defers:
         found.append(timers.TABLE)
     if function.delivery == "effectively-once":
         found.append(SEEN_TABLE)

@@ -69,7 +69,7 @@ class Alarms:
     def retries_s(self) -> list[float]:
         """When records that failed get their next attempt, on the clock's monotonic scale."""
         offset_s = self._clock.monotonic() - clocks.now_ms(self._clock) / 1000
-        topic = self._function.retry_topic
+        topic = self._function.retry_topic  # no other timer goes there
         return [
             timer.due_ms / 1000 + offset_s
             for partition in self._partitions.values()

@@ -18,7 +18,7 @@ from sixfold.calling import Caller, Runner
 from sixfold.context import Context
 from sixfold.counters import Counters
 from sixfold.function import AnyFunction
-from sixfold.intake import Intake
+from sixfold.intake import Intake, RawIntake
 from sixfold.limits import Limits
 from sixfold.outputs import OutputCheck, counted_bytes, row_bytes
 from sixfold.partition import Partition
@@ -47,12 +47,13 @@ class Attempts:
         limits: Limits,
         rng: random.Random,
         caller: Caller,
+        returning: bool,
         stopped: Callable[[], bool],
         quiet: Callable[[], None],
         all_lanes: lanes.Lanes,
         postpone: Callable[[lanes.Lane, Sequence[lanes.Item], int, float], lanes.Lane],
     ) -> None:
-        """`quiet` is called when a partition that is being given up may have nothing running any more; `postpone`
+        """`returning`: records may come through the retry topic. `quiet` is called when a partition that is being given up may have nothing running any more; `postpone`
         keeps items of a lane until a time, and returns the lane that waits: that one, or one just for them."""
         self._function = function
         self._process = process
@@ -66,8 +67,8 @@ class Attempts:
         self._quiet = quiet
         self._lanes = all_lanes
         self._postpone = postpone
-        self._retry_topic = function.retry_topic
-        self._intake = Intake(function, process.registry)
+        self._retry_topic = function.retry_topic if returning else None
+        self._intake = RawIntake(function) if function.raw else Intake(function, process.registry)
         self._circuit = None if function.breaker is None else Circuit(function.breaker)
         self._log = structlog.get_logger().bind(function=function.name)
 
@@ -88,7 +89,10 @@ class Attempts:
             raise ExpiredError(f"it is {age_s:.1f} s old, more than age_max_s={age_max_s:g}")
 
     def _age_s(self, record: port.Record) -> float:
-        return (clocks.now_ms(self._process.clock) - record.timestamp_ms) / 1000
+        returned = self._returned(record)
+        # One that was redriven is as old as its redrive: somebody wants it in spite of its age.
+        since_ms = record.timestamp_ms if returned.redrives else returned.record.timestamp_ms
+        return (clocks.now_ms(self._process.clock) - since_ms) / 1000
 
     async def _known(self, partition: Partition, ctx: Context) -> bool:
         """Whether the event was handled before; only with delivery "effectively-once"."""
@@ -128,7 +132,7 @@ class Attempts:
 
     def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
         """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""
-        age_s = self._age_s(self._original(item[0]))
+        age_s = self._age_s(item[0])
         verdict = invocation.decide(self._function.retry, attempt, error, now_s, self._rng, age_s=age_s)
         return self._carry_out(verdict, item, attempt, error, now_s)
 
@@ -146,10 +150,10 @@ class Attempts:
             log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset, attempt=attempt)
             say = log.warning if attempt == 1 else log.debug
             wait_s = round(verdict.at_s - now_s, 3)
-            if self._retry_topic is not None:
+            if self._function.defers:
                 self._defer(item, verdict.attempt, wait_s, error)
             say("an attempt failed; it is tried again", action="retry", wait_s=wait_s, why=invocation.describe(error))
-            return verdict if self._retry_topic is None else None
+            return None if self._function.defers else verdict
         assert isinstance(verdict, invocation.Park)
         self._park(item, attempt, error, verdict.reason)
         return None
@@ -159,7 +163,8 @@ class Attempts:
         record, partition = item
         original = self._original(record)
         due_ms = clocks.now_ms(self._process.clock) + round(wait_s * 1000)
-        timer = retries.timer_of(self._function, original, attempt, due_ms, record.topic)
+        returned = self._returned(record)._replace(attempt=attempt)
+        timer = retries.timer_of(self._function, returned, due_ms=due_ms, source=partition.tp)
         put = timers.put(retries.name_of(original), record.partition, timer)
         if row_bytes(put) > port.ROW_BYTES_MAX:
             why = f"too large to wait for its retry ({row_bytes(put)} bytes, at most {port.ROW_BYTES_MAX})"
@@ -173,9 +178,13 @@ class Attempts:
         """`record` as it lay before it failed for the first time."""
         return retries.read(record).record if record.topic == self._retry_topic else record
 
+    def _returned(self, record: port.Record) -> retries.Returned:
+        """`record` with what came with it; one that did not come back is at its first attempt."""
+        return retries.read(record) if record.topic == self._retry_topic else retries.Returned(record, 1)
+
     def _park(self, item: lanes.Item, attempt: int, error: BaseException, reason: str) -> None:
         record, partition = item
-        original = self._original(record)
+        original, _, redrives = self._returned(record)
         self._log.error(
             "a record was parked",
             action="park",
@@ -187,7 +196,7 @@ class Attempts:
             why=reason,
         )
         self._counters.dead_letters += 1
-        made = [dead_letter.park(self._function, original, attempt, error)]
+        made = [dead_letter.park(self._function, original, attempt, error, redrives)]
         if self._function.answers:
             reply = replies.failure(original, self._function.name, error, self._process.clock)
             made += [reply] if reply is not None else []

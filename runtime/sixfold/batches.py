@@ -11,7 +11,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
-from sixfold import calling, invocation, lanes, retries
+from sixfold import calling, invocation, lanes
 from sixfold.attempts import Attempts
 from sixfold.batch_context import BatchContext
 from sixfold.bus import port
@@ -95,7 +95,7 @@ class Batches(Attempts):
             record, partition = item
             try:
                 original = self._original(record)
-                self._fresh(original)
+                self._fresh(record)
                 if isinstance(event, Exception):
                     raise event
                 if event is not None and partition.seen is not None:
@@ -179,7 +179,7 @@ class Batches(Attempts):
 
     def _number(self, record: port.Record, attempt: int) -> int:
         """Number of the attempt at `record`, where its batch is tried for the `attempt`-th time."""
-        return retries.read(record).attempt if record.topic == self._retry_topic else attempt
+        return attempt + self._returned(record).attempt - 1
 
     def _scope(self, index: int, record: port.Record, partition: Partition) -> object:
         """What must stay in order with a record."""
@@ -208,7 +208,7 @@ class Batches(Attempts):
             half = len(items) // 2
             self._again(lane, items, [(half, attempt), (len(items) - half, attempt)], verdict.at_s)
             return
-        if self._retry_topic is not None and not isinstance(verdict, invocation.Abandon | invocation.Halt):
+        if self._function.defers and not isinstance(verdict, invocation.Abandon | invocation.Halt):
             for item in items:  # each has attempts of its own
                 self._failed(item, self._number(item[0], attempt), error, now_s)
             return

@@ -122,7 +122,7 @@ def topics_of(capability: Capability) -> tuple[port.TopicSpec, ...]:
     for cls in events_of(capability):
         specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
     for each in functions_of(capability):
-        if each.retry_topic is not None:
+        if each.defers:
             specs.setdefault(each.retry_topic, retries.topic_spec(each, specs))
         specs.setdefault(each.dead_letter_topic, dead_letter.topic_spec(each, specs))
     return tuple(specs.values())

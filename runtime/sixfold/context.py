@@ -191,7 +191,7 @@ class Context:
         with `Retry(mode="topic")`, since a retry belongs to another partition than the record that it retries.
         """
         self._check_declared(event)
-        if name is not None and self.function.retry_topic is not None:
+        if name is not None and self.function.defers:
             raise errors.FunctionBugError(
                 f'{self.function.name}: the timer {name!r} has a name, which needs Retry(mode="block")'
             )

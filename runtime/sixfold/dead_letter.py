@@ -31,6 +31,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_ms: int
     function: str
     attempts: int
+    redrives: int
+    """How often it had been redriven before it was parked again."""
     error_type: str
     error_message: str
     error_stack: str
@@ -40,8 +42,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """The original's own."""
 
 
-def park(function: AnyFunction, record: port.Record, attempts: int, error: BaseException) -> port.NewRecord:
-    """`record` as a dead letter of `function`, after `attempts` attempts of which the last ended with `error`."""
+def park(
+    function: AnyFunction, record: port.Record, attempts: int, error: BaseException, redrives: int = 0
+) -> port.NewRecord:
+    """`record` as a dead letter of `function`, after `attempts` attempts of which the last ended with `error`.
+
+    It had been taken back from there `redrives` times.
+    """
     stack = "".join(traceback.format_exception(error))
     details = {
         "original-topic": record.topic,
@@ -50,6 +57,7 @@ def park(function: AnyFunction, record: port.Record, attempts: int, error: BaseE
         "original-timestamp": str(record.timestamp_ms),
         "function": function.name,
         "attempts": str(attempts),
+        "redrives": str(redrives),
         "error-type": f"{type(error).__module__}.{type(error).__qualname__}",
         "error-message": str(error)[:MESSAGE_CHARS_MAX],
         # The end of a stack names the line that raised.
@@ -80,6 +88,7 @@ def read(record: port.Record) -> DeadLetter:
         timestamp_ms=_number(details, "original-timestamp"),
         function=details.get("function", ""),
         attempts=_number(details, "attempts"),
+        redrives=max(0, _number(details, "redrives")),
         error_type=details.get("error-type", ""),
         error_message=details.get("error-message", ""),
         error_stack=details.get("error-stack", ""),

@@ -38,6 +38,10 @@ class Fetcher:
         """The partitions that are this worker's now."""
         self.began = False
         """Whether a fetch has come back, with records or without: what was assigned at first is known."""
+        self.returned = 0
+        """Fetches that came back, well or not; a fetch that hangs leaves it as it is."""
+        self.away = False
+        """The last fetch found no bus."""
         self._function = function
         self._consumer = consumer
         self._clock = clock
@@ -61,12 +65,15 @@ class Fetcher:
                 )
             except port.BusUnavailableError as error:
                 failures += 1
+                self.returned += 1
+                self.away = True
                 if failures == 1:
                     log.warning("fetching waits for the bus", action="fetch.waiting", why=str(error))
                 wait_s = self._limits.bus_backoff_s * 2.0 ** min(failures - 1, 20)
                 await self._clock.sleep(min(wait_s, self._limits.bus_backoff_max_s))
                 continue
-            self.began = True
+            self.began, self.away = True, False
+            self.returned += 1
             if failures:
                 log.info("the bus is back", action="fetch.resumed", attempts=failures + 1)
                 failures = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import fnmatch
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
@@ -80,6 +80,8 @@ class Function(Generic[P, R]):
     handler: Callable[P, R]
     on: tuple[type[Event], ...]
     """Event types that it consumes."""
+    raw: tuple[str, ...] = ()
+    """Topics whose records it is given as they are (`port.Record`), whatever bytes they hold; then `on` is empty."""
     emits: tuple[type[Event], ...] = ()
     """Event types that it may emit; emitting another is refused."""
     answers: tuple[type[Event], ...] = ()
@@ -126,20 +128,31 @@ class Function(Generic[P, R]):
         """Topics that it consumes, each once; empty where patterns say which."""
         if self.topic_patterns:
             return ()
-        return tuple(dict.fromkeys(cls.__event__.topic for cls in self.on))
+        return tuple(dict.fromkeys((*(cls.__event__.topic for cls in self.on), *self.raw)))
 
     @property
-    def retry_topic(self) -> str | None:
-        """Topic through which records come back that failed; None where they wait in place."""
-        return f"{self.name}.retry" if self.retry.mode == "topic" else None
+    def retry_topic(self) -> str:
+        """Topic through which records come back to it alone: retries that do not wait in place, redriven dead letters.
+
+        With `Retry(mode="block")` it exists only once something was redriven.
+        """
+        return f"{self.name}.retry"
+
+    @property
+    def defers(self) -> bool:
+        """Whether records that failed wait elsewhere for their next attempt."""
+        return self.retry.mode == "topic"
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """All that its consumer group reads: its topics, and its retry topic."""
-        return (*self.topics, self.retry_topic) if self.retry_topic else self.topics
+        """All that its consumer group reads from the start: its topics, and its retry topic where it defers."""
+        return (*self.topics, self.retry_topic) if self.defers else self.topics
 
-    def sources_among(self, names: Iterable[str]) -> tuple[str, ...]:
-        """`sources`, with the topics among `names` that its patterns match; dead letters and the like never do."""
+    def sources_among(self, names: Collection[str]) -> tuple[str, ...]:
+        """`sources`, its retry topic if it is among `names`, and those that its patterns match.
+
+        Dead letters and the like never match.
+        """
         found = [
             name
             for name in sorted(names)
@@ -147,6 +160,8 @@ class Function(Generic[P, R]):
             and not name.endswith(DERIVED)
             and name != self.on_failure
         ]
+        if not self.defers and self.retry_topic in names:
+            found.append(self.retry_topic)
         return (*found, *self.sources)
 
     @property
@@ -205,7 +220,7 @@ def function(
             concurrency=concurrency,
             retry=retry or Retry(),
             timeout_s=timeout_s,
-            start=_start(start),
+            start=start_of(start),
             tables=tuple(tables),
             batch=batch,
             filter=(filter,) if isinstance(filter, Mapping) else tuple(filter),
@@ -217,13 +232,16 @@ def function(
             every=_cadence(every),
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
         )
-        _check(made)
+        if not types:
+            raise FunctionDefinitionError(f"{made.name}: on= is empty; name the event types that it consumes")
+        check(made)
         return made
 
     return declare
 
 
-def _start(start: port.Start | StartName | datetime.datetime) -> port.Start:
+def start_of(start: port.Start | StartName | datetime.datetime) -> port.Start:
+    """A declaration's `start=` as the bus takes it. Raises FunctionDefinitionError."""
     if isinstance(start, port.Start):
         return start
     if isinstance(start, datetime.datetime):
@@ -243,11 +261,9 @@ def _cadence(every: str | datetime.timedelta | cadence.Cadence | None) -> cadenc
         raise FunctionDefinitionError(f"every: {error}") from error
 
 
-def _check(function: Function[Any, Any]) -> None:
+def check(function: Function[Any, Any]) -> None:
     """Raise FunctionDefinitionError where a declaration contradicts itself."""
     name, batch = function.name, function.batch
-    if not function.on:
-        raise FunctionDefinitionError(f"{name}: on= is empty; name the event types that it consumes")
     if function.concurrency < 1:
         raise FunctionDefinitionError(f"{name}: concurrency is {function.concurrency}, expected 1 or more")
     for taken in {timers.TABLE, SEEN_TABLE} & set(function.tables):

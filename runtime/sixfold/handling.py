@@ -32,6 +32,7 @@ class Handling:
         function: AnyFunction,
         process: Process,
         *,
+        returning: bool,
         outputs: OutputCheck,
         settler: Settler,
         counters: Counters,
@@ -64,6 +65,7 @@ class Handling:
             limits=limits,
             rng=rng,
             caller=self._caller,
+            returning=returning,
             stopped=lambda: self._stopping.is_set(),
             quiet=self._quiet.set,
             all_lanes=self._lanes,
@@ -105,6 +107,12 @@ class Handling:
     def retrying(self) -> int:
         """Lanes whose first records wait for their next attempt."""
         return sum(1 for lane in self._waits.lanes() if lane.state is lanes.State.WAITING)
+
+    def waits(self, now_s: float) -> bool:
+        """Whether a handler runs within its time limit, or a lane waits for a time that is still to come."""
+        timeout_s = self._function.timeout_s
+        within = any(each.started_s is not None and now_s - each.started_s <= timeout_s for each in self._runners)
+        return within or any(due_s > now_s for due_s in self._waits.due_s())
 
     def due_s(self) -> tuple[float, ...]:
         """When waits end, for the next attempt or for a batch's window, on the process's monotonic clock."""

@@ -47,7 +47,7 @@ class Limits:
     """What one record's handler may emit and write. More is parked: it must go in one call, and the embedded bus takes
     calls of 64 MiB with all that surrounds the data."""
     topics_s: float = 5.0
-    """How often a function with topic patterns looks for topics that are new."""
+    """How often a function looks whether it should read other topics: new ones that match, or its retry topic."""
     linger_s: float = 0.02
     """Offsets without outputs or state are committed this late, so that an idle handler costs 50 commits/s at most."""
     linger_records: int = 500
@@ -63,6 +63,8 @@ class Limits:
     bus_backoff_s: float = 0.1
     """Wait before the first retry of a call that found no bus; doubles."""
     bus_backoff_max_s: float = 5.0
+    stuck_s: float = 60.0
+    """A worker that has work and moves nothing for so long is started afresh (`watchdog.py`)."""
     fenced_max: int = 10
     """Settles refused in a row for partitions that the bus says are ours; then the worker starts afresh."""
 

@@ -1,7 +1,8 @@
-"""Retries that hold nobody up: a record that failed waits as a timer and comes back through the topic `NAME.retry`.
+"""Records that come back to one function, through the topic `NAME.retry`: retries that hold nobody up, and redrives.
 
-It comes back as it was, with where it lay and the number of its next attempt as headers, so the handler sees the
-original position and emits the same event ids on every attempt.
+A record that failed waits as a timer and is published there when its next attempt is due; a dead letter is published
+there by `sixfold dlq redrive`. It comes back as it was, with where it lay and the number of its next attempt as
+headers, so the handler sees the original position and emits the same event ids on every attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from sixfold.function import AnyFunction
 PREFIX = "sixfold_retry_"
 OVERHEAD_BYTES = 4 * 1024
 """What a retry topic takes beyond the largest record of its sources: the headers below."""
-PARTITIONS_MAX = 6
 DEFAULT_BYTES = port.TopicSpec(name="").record_bytes_max
 
 
@@ -27,21 +27,30 @@ class Returned(NamedTuple):
     """As it lay in its own topic."""
     attempt: int
     """Number of the attempt that is due now."""
+    redrives: int = 0
+    """How often it was taken back from the dead letters."""
 
 
-def timer_of(function: AnyFunction, record: port.Record, attempt: int, due_ms: int, source: str) -> timers.Timer:
-    """The timer that sends `record` through the retry topic for `attempt`; `source` is the topic that it was read from."""
-    assert function.retry_topic is not None
+def timer_of(function: AnyFunction, returned: Returned, *, due_ms: int, source: port.TopicPartition) -> timers.Timer:
+    """The timer that sends a record through the retry topic; `source` is the partition that it was read from."""
+    return timers.of(back(function, returned), due_ms=due_ms, source=source)
+
+
+def back(function: AnyFunction, returned: Returned, partition: int | None = None) -> port.NewRecord:
+    """The record to publish to the retry topic, into `partition` or the one of its key."""
+    record = returned.record
     details = {
-        "attempt": attempt,
+        "attempt": returned.attempt,
+        "redrives": returned.redrives,
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": record.timestamp_ms,
     }
     headers = [*record.headers, *((PREFIX + name, str(value).encode()) for name, value in details.items())]
-    back = port.NewRecord(topic=function.retry_topic, key=record.key, value=record.value, headers=headers)
-    return timers.of(back, due_ms=due_ms, source=port.TopicPartition(source, 0))
+    return port.NewRecord(
+        topic=function.retry_topic, key=record.key, value=record.value, headers=headers, partition=partition
+    )
 
 
 def name_of(record: port.Record) -> str:
@@ -66,14 +75,14 @@ def read(record: port.Record) -> Returned:
                 headers=headers,
             ),
             int(details["attempt"]),
+            int(details.get("redrives", "0")),
         )
     except (KeyError, ValueError):
         return Returned(record, 1)
 
 
 def topic_spec(function: AnyFunction, sources: Mapping[str, port.TopicSpec]) -> port.TopicSpec:
-    """The retry topic of `function`: takes whatever its `sources` take."""
-    assert function.retry_topic is not None
+    """The retry topic of `function`: takes whatever its `sources` take, and has a partition for each number of theirs."""
     specs = [
         sources.get(topic, port.TopicSpec(name=topic))
         for topic in function.sources_among(sources)
@@ -81,6 +90,6 @@ def topic_spec(function: AnyFunction, sources: Mapping[str, port.TopicSpec]) -> 
     ]
     return port.TopicSpec(
         name=function.retry_topic,
-        partitions=min(PARTITIONS_MAX, max((spec.partitions for spec in specs), default=1)),
+        partitions=max((spec.partitions for spec in specs), default=1),
         record_bytes_max=max((spec.record_bytes_max for spec in specs), default=DEFAULT_BYTES) + OVERHEAD_BYTES,
     )

@@ -1,8 +1,9 @@
 """Runs a set of functions as one process: a worker each, restarted when it crashes, until the process is to stop.
 
-A worker that crashes (a bus error that waiting does not mend, a bug of ours) starts afresh after a growing wait. A
-function whose own code contradicts its declaration stops for good: starting it again would not mend it. The others
-go on, and the process ends with that error once it is stopped, or at once where no function is left.
+A worker that crashes (a bus error that waiting does not mend, a bug of ours) or is stuck (`watchdog.py`) starts afresh
+after a growing wait. A function whose own code contradicts its declaration stops for good: starting it again would not
+mend it. The others go on, and the process ends with that error once it is stopped, or at once where no function is
+left.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import structlog
 
-from sixfold import alarms, dead_letter, errors, replies, reporting, retries
+from sixfold import alarms, dead_letter, errors, replies, reporting, retries, tending
+from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.function import AnyFunction
 from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
+from sixfold.watchdog import StuckError
 from sixfold.worker import Worker
 
 RESTART_S = 1.0
@@ -69,8 +72,10 @@ async def create_topics(
     for function in functions:
         for cls in (*(function.on if not function.topic_patterns else ()), *function.emits):
             specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
+        for topic in function.raw:
+            specs.setdefault(topic, port.TopicSpec(name=topic))
     for function in functions:
-        if function.retry_topic is not None:
+        if function.defers:
             specs.setdefault(function.retry_topic, retries.topic_spec(function, {**specs, **known}))
         specs.setdefault(function.dead_letter_topic, dead_letter.topic_spec(function, {**specs, **known}))
     missing = [spec for name, spec in specs.items() if name not in known]
@@ -88,8 +93,10 @@ class Run:
         *,
         limits: Limits = DEFAULT,
         rng: random.Random | None = None,
+        bus_clock: clocks.Clock | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """`bus_clock` is the workers' (`Worker`), and their watchdog's."""
         self.function = function
         self.counters = Counters(function.name)
         self.worker: Worker | None = None
@@ -101,6 +108,7 @@ class Run:
         self._process = process
         self._limits = limits
         self._rng = rng
+        self._bus_clock = bus_clock or clocks.SystemClock()
         self._on_change = on_change
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -120,9 +128,10 @@ class Run:
                     counters=self.counters,
                     limits=self._limits,
                     rng=self._rng,
+                    bus_clock=self._bus_clock,
                     on_change=self._on_change,
                 )
-                await self.worker.run(stopping)
+                await tending.tend(self.worker, stopping, self._bus_clock, self._limits)
             except errors.FunctionBugError as bug:
                 self.bug, self.counters.halted = bug, str(bug)
                 log.error("the function stopped for good: mend its code, then restart", action="halt", why=str(bug))
@@ -134,14 +143,17 @@ class Run:
                 wait_s = min(RESTART_S * 2.0 ** min(crashes - 1, 20), RESTART_MAX_S)
                 self.counters.restarts += 1
                 unexpected = not isinstance(error, port.BusError)
-                log.error("a worker crashed", action="restart", wait_s=wait_s, why=str(error), exc_info=unexpected)
+                if isinstance(error, StuckError):
+                    log.error("a worker was stuck", action="stuck", wait_s=wait_s, why=str(error))
+                else:
+                    log.error("a worker crashed", action="restart", wait_s=wait_s, why=str(error), exc_info=unexpected)
                 self._on_change()
                 await _sleep(clock.sleep(wait_s), stopping)
 
     async def _sources(self, stopping: asyncio.Event) -> Sequence[str]:
         """What to read: waits until there is a topic that matches, where only patterns say."""
         if not self.function.topic_patterns:
-            return self.function.sources
+            return self.function.sources_among(await self._process.require_bus().topics())
         while not stopping.is_set():
             found = self.function.sources_among(await self._process.require_bus().topics())
             if found:

@@ -42,6 +42,10 @@ class Settler:
     """Records done since the last round of settles was put together, and those of the round that is on its way."""
     unsettled_bytes: int = 0
     """Of outputs and rows, likewise."""
+    settles: int = 0
+    """Calls that the bus took or refused."""
+    away: bool = False
+    """A settle waits for a bus that is away, or full."""
     _dirty: dict[Partition, None] = field(default_factory=dict)
     _sending: list[Share] = field(default_factory=list)
     _go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,6 +142,7 @@ class Settler:
                 )
             except port.FencedError as error:
                 self.counters.fenced += 1
+                self.settles += 1
                 fenced += 1
                 log.info(
                     "a rebalance took a partition before its records were settled", action="fenced", why=str(error)
@@ -151,10 +156,13 @@ class Settler:
                     await self.clock.sleep(self._wait_s(fenced))
             except (port.BusUnavailableError, port.StorageFullError) as error:
                 waits += 1
+                self.away = True
                 if waits == 1:
                     log.warning("settling waits for the bus; nothing is lost", action="settle.waiting", why=str(error))
                 await self.clock.sleep(self._wait_s(waits))
             else:
+                self.settles += 1
+                self.away = False
                 if waits:
                     log.info("the bus is back; settled", action="settle.resumed", attempts=waits + 1)
                 for share in shares:

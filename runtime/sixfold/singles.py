@@ -40,7 +40,8 @@ class Singles(Attempts):
                 partition.highest = record.offset
             original = record
             if retry_topic is not None and record.topic == retry_topic:
-                original, attempt = retries.read(record)
+                original, due, _ = retries.read(record)
+                attempt += due - 1
             ctx = context.Context(function, original, process, partition.tables, attempt)
             if original is not record:
                 ctx.source = partition.tp
@@ -52,7 +53,7 @@ class Singles(Attempts):
             partition.running += 1
             try:
                 if ageing:
-                    self._fresh(original)
+                    self._fresh(record)
                 try:
                     event = decode(original)
                 except UnknownSchemaError:

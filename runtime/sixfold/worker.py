@@ -32,6 +32,11 @@ from sixfold.partition import Partition
 from sixfold.process import Process
 from sixfold.seen import Seen
 from sixfold.settling import Settler
+from sixfold.topic_names import TopicNames
+from sixfold.watchdog import Sight
+
+ASK_S = 10.0
+"""A bus that does not say within this how much there is to read is away."""
 
 
 class Activity(NamedTuple):
@@ -65,12 +70,16 @@ class Worker:
         if function.batch is not None:
             held = function.concurrency + 1  # one that is handled by each runner, and one that gathers
             limits = limits.for_batches(function.batch.size * held, function.batch.bytes_max * held)
+        self._process = process
         self._limits = limits
         self._log = structlog.get_logger().bind(function=function.name)
         bus = process.require_bus()
         self._bus_clock = bus_clock = bus_clock or clocks.SystemClock()
+        self._process = process
         self._bus = bus
         self._joined = False
+        self._opened = False
+        self._assignments = 0
         self.topics = tuple(function.sources if topics is None else topics)
         self._consumer = bus.subscribe(
             function.name, self.topics, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
@@ -83,6 +92,7 @@ class Worker:
         self._handling = Handling(
             function,
             process,
+            returning=function.retry_topic in self.topics,
             outputs=self._outputs,
             settler=self._settler,
             counters=self.counters,
@@ -104,6 +114,7 @@ class Worker:
         tasks: list[asyncio.Task[Any]] = []
         try:
             async with self._consumer:
+                self._opened = True
                 fetching = asyncio.create_task(self._fetcher.run(), name=f"{self.function.name} fetch")
                 settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
                 alarms = asyncio.create_task(self._alarms.run(), name=f"{self.function.name} alarms")
@@ -111,7 +122,7 @@ class Worker:
                 over: list[asyncio.Task[Any]] = [
                     asyncio.create_task(stopping.wait(), name=f"{self.function.name} stop")
                 ]
-                if self.function.topic_patterns:
+                if self.function.topic_patterns or not self.function.defers:
                     over.append(asyncio.create_task(self._outdated(), name=f"{self.function.name} topics"))
                 try:
                     await _until(over, tasks)
@@ -127,11 +138,13 @@ class Worker:
             await _cancel([*tasks, *self._handling.close()])
 
     async def _outdated(self) -> None:
-        """Return once other topics match the function's patterns than those that it reads."""
+        """Return once it should read other topics: more match its patterns, or dead letters are redriven to it."""
         while True:
             await self._bus_clock.sleep(self._limits.topics_s)
             with contextlib.suppress(port.BusUnavailableError):
-                if self.function.sources_among(await self._bus.topics()) != self.topics:
+                known = await self._process.resources.get(TopicNames)
+                names = await known.now(age_s_max=self._limits.topics_s / 2)
+                if self.function.sources_among(names) != self.topics:
                     return
 
     def activity(self) -> Activity:
@@ -139,6 +152,38 @@ class Worker:
         joining = not self._joined and not self._fetcher.began
         busy = joining or self._handling.busy or not self._settler.idle() or self._alarms.overdue
         return Activity(busy, (*self._handling.due_s(), *self._alarms.retries_s()))
+
+    def sight(self) -> Sight:
+        """What the watchdog looks at."""
+        counters, partitions = self.counters, self._fetcher.partitions.values()
+        return Sight(
+            joined=self._opened,
+            fetches=self._fetcher.returned,
+            moved=(
+                counters.records,
+                counters.attempts,
+                counters.failures,
+                self._settler.settles,
+                self._assignments,
+                sum(each.next_offset for each in partitions),
+            ),
+            waits=self._settler.away or self._fetcher.away or self._handling.waits(self._process.clock.monotonic()),
+            backlog=sum(each.backlog_records for each in partitions),
+            settling=not self._settler.idle(),
+        )
+
+    async def unread(self) -> tuple[int, bool]:
+        """Records on the bus that this worker has not fetched of its partitions, and whether the bus answered."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                lag = await self._bus.lag(self.function.name, self.topics)
+                behind = [tp for tp in self._fetcher.partitions if lag.get(tp)]
+                ends = {tp: (await self._bus.offsets(tp)).end for tp in behind}
+        except (errors.SixfoldError, TimeoutError):
+            return 0, False
+        held = self._consumer.assignment()
+        # Not the lag itself: what no reader sees (transaction markers) may lie behind the last record for ever.
+        return sum(max(0, end - self._consumer.position(tp)) for tp, end in ends.items() if tp in held), True
 
     def backlog(self) -> dict[port.TopicPartition, int]:
         """Records fetched and not done, by the partitions that are this worker's."""
@@ -171,6 +216,7 @@ class Worker:
             with contextlib.suppress(port.FencedError):  # gone meanwhile, as will be told
                 await self._alarms.take(partition)
         self._joined = True
+        self._assignments += 1
         self._log.info("partitions assigned", action="assigned", partitions=_names(partitions))
 
     async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:
@@ -181,6 +227,7 @@ class Worker:
 
     async def on_lost(self, partitions: Sequence[port.TopicPartition]) -> None:
         """Drop all that belongs to these; another member does it (port.Listener)."""
+        self._assignments += 1
         for tp in partitions:
             partition = self._fetcher.partitions.pop(tp, None)
             if partition is not None:

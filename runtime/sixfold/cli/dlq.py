@@ -1,4 +1,4 @@
-"""`sixfold dlq`: the records that functions could not handle, as they were, and why."""
+"""`sixfold dlq`: the records that functions could not handle, as they were, and why; sent back, or put away."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
-from sixfold import bus, dead_letter
+from sixfold import bus, dead_letter, redriving
 from sixfold import errors as failures
 from sixfold.cli import common, reading, records, streaming
 from sixfold_events import cloudevents
 
-app = typer.Typer(help="Look at records that functions could not handle.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at records that functions could not handle; send them back to them, or put them away.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
 def ls(
     ctx: typer.Context,
     function: Annotated[str | None, typer.Argument(help="Of this function alone.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those too that were redriven or dropped.")] = False,
     apps: common.AppOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -29,7 +35,7 @@ def ls(
 
     Example:  sixfold dlq ls pipeline.start
     """
-    common.run(_list(ctx, function, as_json=as_json))
+    common.run(_list(ctx, function, everything=everything, as_json=as_json))
 
 
 @app.command()
@@ -48,7 +54,106 @@ def show(
     common.show(found, as_json=as_json, render=lambda: _details(found))
 
 
-async def _list(ctx: typer.Context, name: str | None, *, as_json: bool) -> None:
+NumbersArgument = Annotated[
+    list[int] | None, typer.Argument(min=0, help="Numbers in `dlq ls`; --all takes every one.", show_default=False)
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every letter that was not taken yet.")]
+
+
+@app.command()
+def redrive(
+    ctx: typer.Context,
+    function: Annotated[str, typer.Argument(help="The function that could not handle them.")],
+    numbers: NumbersArgument = None,
+    everything: AllOption = False,
+    rate: Annotated[float, typer.Option(min=0.1, help="Letters a second, at most.")] = redriving.RATE_PER_S,
+    redrives_max: Annotated[
+        int, typer.Option(min=1, help="Leave letters alone that came back so often.")
+    ] = redriving.REDRIVES_MAX,
+    apps: common.AppOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Send dead letters back to the one function that failed, as they came; nobody else gets them again.
+
+    Example:  sixfold dlq redrive pipeline.start --all --rate 20
+    """
+    wanted = _wanted(function, numbers, everything=everything)
+    done = common.run(_redrive(ctx, function, wanted, rate=rate, redrives_max=redrives_max, quiet=as_json))
+    data = {"function": function, "redriven": done.sent, "looping": done.looping}
+    text = f"{len(done.sent)} letters were sent back to {function}"
+    if done.looping:
+        shown = ", ".join(map(str, done.looping[:10]))
+        text += f"; {len(done.looping)} came back {redrives_max} times or more and were left alone ({shown})"
+    common.show(data, as_json=as_json, render=lambda: escape(text))
+
+
+@app.command()
+def drop(
+    ctx: typer.Context,
+    function: Annotated[str, typer.Argument(help="The function that could not handle them.")],
+    numbers: NumbersArgument = None,
+    everything: AllOption = False,
+    apps: common.AppOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Put dead letters away: they are not listed or redriven any more. Their bytes stay in the topic.
+
+    Example:  sixfold dlq drop pipeline.start 3 4
+    """
+    wanted = _wanted(function, numbers, everything=everything)
+    dropped = common.run(_drop(ctx, function, wanted))
+    data = {"function": function, "dropped": dropped}
+    common.show(data, as_json=as_json, render=lambda: f"{len(dropped)} letters were put away")
+
+
+def _wanted(function: str, numbers: list[int] | None, *, everything: bool) -> set[int] | None:
+    if everything == bool(numbers):
+        raise failures.UsageError(
+            f"expected numbers of letters or --all, not both and not neither; `sixfold dlq ls {function}` lists them"
+        )
+    return None if everything else set(numbers or ())
+
+
+async def _redrive(
+    ctx: typer.Context, name: str, numbers: set[int] | None, *, rate: float, redrives_max: int, quiet: bool
+) -> redriving.Redriven:
+    function = common.known(ctx).function(name)
+    async with (
+        common.process(ctx) as process,
+        redriving.DeadLetters(process.require_bus(), function, clock=process.clock) as letters,
+    ):
+        await _check(letters, name, numbers)
+        with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
+            task = bar.add_task(f"redriving to {name}", total=None)
+            return await letters.redrive(
+                numbers,
+                rate_per_s=rate,
+                redrives_max=redrives_max,
+                progress=lambda count: bar.update(task, completed=count),
+            )
+
+
+async def _drop(ctx: typer.Context, name: str, numbers: set[int] | None) -> list[int]:
+    function = common.known(ctx).function(name)
+    async with (
+        common.process(ctx) as process,
+        redriving.DeadLetters(process.require_bus(), function, clock=process.clock) as letters,
+    ):
+        await _check(letters, name, numbers)
+        return await letters.drop(numbers)
+
+
+async def _check(letters: redriving.DeadLetters, name: str, numbers: set[int] | None) -> None:
+    """Raise UsageError for numbers that are none of a letter that waits."""
+    if numbers:
+        missing = sorted(numbers - {each.number async for each in letters.letters()})
+        if missing:
+            raise failures.UsageError(
+                f"{name} has no dead letter {missing[0]} that waits; `sixfold dlq ls {name}` lists them"
+            )
+
+
+async def _list(ctx: typer.Context, name: str | None, *, everything: bool, as_json: bool) -> None:
     known = common.known(ctx)
     wanted = [known.function(name)] if name else list(known.functions.values())
     async with common.process(ctx) as process:
@@ -58,10 +163,9 @@ async def _list(ctx: typer.Context, name: str | None, *, as_json: bool) -> None:
             for function in wanted:
                 if function.dead_letter_topic not in topics:
                     continue
-                partitions = await reading.partitions_of(opened, function.dead_letter_topic)
-                letters = reading.read(opened, partitions, start=bus.EARLIEST, follow=False)
-                async for record in letters:
-                    rows.add(_row(record.offset, dead_letter.read(record)))
+                async with redriving.DeadLetters(opened, function) as letters:
+                    async for each in letters.letters(handled=everything):
+                        rows.add(_row(each.number, each.letter))
 
 
 def _row(offset: int, letter: dead_letter.DeadLetter) -> dict[str, Any]:
@@ -72,6 +176,7 @@ def _row(offset: int, letter: dead_letter.DeadLetter) -> dict[str, Any]:
         "partition": letter.partition,
         "original_offset": letter.offset,
         "attempts": letter.attempts,
+        "redrives": letter.redrives,
         "error_type": letter.error_type,
         "error_message": letter.error_message,
         "type": cloudevents.attributes_of(letter.headers).type,
@@ -88,7 +193,7 @@ def _table(rows: list[dict[str, Any]]) -> Table | str:
             str(row["offset"]),
             escape(f"{row['topic']}:{row['partition']}:{row['original_offset']}"),
             escape(row["type"]),
-            str(row["attempts"]),
+            str(row["attempts"]) + (f" (redriven {row['redrives']}x)" if row["redrives"] else ""),
             escape(f"{row['error_type'].removeprefix('builtins.')}: {row['error_message']}"),
         )
     return table

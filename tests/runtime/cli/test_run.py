@@ -38,7 +38,7 @@ async def test_a_users_functions_run_until_they_are_asked_to_stop(sixfold: Sixfo
         assert "git.pushed" not in await opened.topics()
 
 
-async def test_a_dead_letter_is_listed_and_shown(sixfold: Sixfold) -> None:
+async def test_a_dead_letter_is_listed_shown_redriven_and_dropped(sixfold: Sixfold) -> None:
     """As it was, with why."""
     app = ["--app", str(sixfold.app)]
     bad = '{"order_id": "o-1", "amount_cents": -5}'
@@ -57,6 +57,25 @@ async def test_a_dead_letter_is_listed_and_shown(sixfold: Sixfold) -> None:
     assert "PermanentError" in shown["error_stack"]
     assert "an order below nothing" in await asyncio.to_thread(sixfold.good, *app, "dlq", "show", "accept", "0")
     assert "dlq ls" in await asyncio.to_thread(lambda: sixfold.bad(*app, "dlq", "show", "accept", "7", code=2))
+    assert "no dead letter 7" in await asyncio.to_thread(
+        lambda: sixfold.bad(*app, "dlq", "redrive", "accept", "7", code=2)
+    )
+    assert "or --all" in await asyncio.to_thread(lambda: sixfold.bad(*app, "dlq", "drop", "accept", code=2))
+    redriven = await asyncio.to_thread(sixfold.json, *app, "dlq", "redrive", "accept", "--all")
+    assert redriven == {"function": "accept", "redriven": [0], "looping": []}
+    assert await asyncio.to_thread(sixfold.json, *app, "dlq", "ls") == []
+    running = sixfold.start("run", f"{sixfold.app}:accept")
+    try:
+        await asyncio.to_thread(until, running, "action=park")
+    finally:
+        running.terminate()
+        await asyncio.to_thread(running.communicate, timeout=60)
+    [row] = await asyncio.to_thread(sixfold.json, *app, "dlq", "ls")
+    assert (row["offset"], row["redrives"], row["original_offset"]) == (1, 1, position["offset"])
+    dropped = await asyncio.to_thread(sixfold.json, *app, "dlq", "drop", "accept", "1")
+    assert dropped == {"function": "accept", "dropped": [1]}
+    assert await asyncio.to_thread(sixfold.json, *app, "dlq", "ls") == []
+    assert len(await asyncio.to_thread(sixfold.json, *app, "dlq", "ls", "--all")) == 2
 
 
 def test_a_service_takes_its_own_options_alone(sixfold: Sixfold) -> None:

@@ -47,8 +47,8 @@ def assign(
         else:
             give(share, keeper)
     for share in unowned:
-        takers = [member for member in members if member in share[0]]
-        give(share, min(takers, key=lambda member: (len(held[member]), spread[member, share[0]])))
+        able = [member for member in members if member in share[0]]
+        give(share, min(able, key=lambda member: (len(held[member]), spread[member, share[0]])))
     while move := _next_move(held, spread):
         share, giver, taker = move
         held[giver].remove(share)
