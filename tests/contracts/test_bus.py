@@ -180,6 +180,8 @@ Tables: `tests/contracts/test_state.py`
   test_several_tables_change_together
 - The largest row is stored and read back; of a settle with a larger one nothing is stored.
   test_a_row_takes_as_many_bytes_as_the_port_says_and_a_much_larger_one_is_refused
+- Rows of the new partitions are stored beside those that were there.
+  test_a_topic_that_gets_more_partitions_has_tables_for_them
 - However a back end keeps them, `topics` does not show it.
   test_tables_are_no_topics_of_the_user
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.support import naming, waiting
 from tests.support.records import make
@@ -123,6 +124,22 @@ async def test_a_row_takes_as_many_bytes_as_the_port_says_and_a_much_larger_one_
             await put(consumer, topic, 0, {b"k": b"small", b"l": bytes(port.ROW_BYTES_MAX + 2_000)})
     async with bus.assign([port.TopicPartition(topic, 0)], group=names("g")) as reader:
         assert await reader.state_scan("table", 0) == [(b"k", largest)]
+
+
+async def test_a_topic_that_gets_more_partitions_has_tables_for_them(bus: port.Bus, names: naming.Names) -> None:
+    """Rows of the new partitions are stored beside those that were there."""
+    topic = await make(bus, names("t"))
+    async with bus.subscribe(names("g"), [topic]) as consumer:
+        await waiting.assigned(consumer, 1)
+        await put(consumer, topic, 0, {b"k": b"old"})
+    await bus.alter_topic(msgspec.structs.replace((await bus.topics())[topic], partitions=3))
+    async with bus.subscribe(names("g"), [topic]) as consumer:
+        await waiting.assigned(consumer, 3)
+        await put(consumer, topic, 2, {b"k": b"new"})
+    async with bus.subscribe(names("g"), [topic]) as consumer:
+        await waiting.assigned(consumer, 3)
+        found = [await consumer.state_scan("table", number) for number in range(3)]
+        assert found == [[(b"k", b"old")], [], [(b"k", b"new")]]
 
 
 async def test_tables_are_no_topics_of_the_user(bus: port.Bus, names: naming.Names) -> None:

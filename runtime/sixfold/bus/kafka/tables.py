@@ -16,7 +16,7 @@ import structlog
 
 from sixfold import clock as clocks
 from sixfold.bus import ends, port
-from sixfold.bus.kafka import changelogs, copies, topics
+from sixfold.bus.kafka import altering, changelogs, copies, failures, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 ROWS_AT_ONCE = 1000
@@ -117,25 +117,29 @@ class Tables:
             self._reflected[partition] = max(offset, self.reflected(partition))
 
     async def prepare(self, rows: Iterable[port.StatePut], offsets: Mapping[port.TopicPartition, int]) -> None:
-        """Make the changelogs that do not exist, with the partitions of the input."""
-        missing = sorted(
-            {row.table for row in rows if not self._admin.known(changelogs.topic_of(self._group, row.table))}
-        )
-        if not missing:
+        """Have changelogs with the partitions of the input: make those that do not exist, enlarge those of an input that
+        was enlarged."""
+        needed: dict[str, int] = {}
+        for row in rows:
+            name = changelogs.topic_of(self._group, row.table)
+            needed[name] = max(row.partition + 1, needed.get(name, 0))
+        known = {name: self._admin.known(name) for name in needed}
+        short = sorted(name for name, topic in known.items() if topic is None or topic.partitions < needed[name])
+        if not short:
             return
-        partitions = max([(await self._admin.find(partition.topic)).partitions for partition in offsets])
-        declared = [
-            port.TopicSpec(
-                name=changelogs.topic_of(self._group, table),
-                partitions=partitions,
-                cleanup=port.Cleanup.COMPACT,
-                retention_ms=None,
-            )
-            for table in missing
-        ]
-        await self._admin.create(declared)
-        for spec in declared:
-            await self._admin.find(spec.name)
+        inputs = {partition.topic for partition in offsets}
+        described = await self._admin.describe([*short, *inputs])
+        for name in inputs - described.keys():
+            raise failures.unknown_topic(name)
+        count = max(len(described[name]["partitions"]) for name in inputs)
+        for name in short:
+            spec = port.TopicSpec(name=name, partitions=count, cleanup=port.Cleanup.COMPACT, retention_ms=None)
+            if name not in described:
+                await self._admin.create([spec])
+            elif len(described[name]["partitions"]) < needed[name]:
+                await altering.alter(self._admin, spec, self._settings)
+            self._admin.forget(name)
+            await self._admin.find(name)
 
     async def changelogs(self, numbers: Collection[int]) -> Logs:
         """The partitions of these numbers of all changelogs that there are."""
