@@ -99,6 +99,8 @@ class Catalogue:
                     specs[spec.name] = spec
         for cls in (cls for function in self.own for cls in (*function.on, *function.emits)):
             specs.setdefault(cls.__event__.topic, port.TopicSpec(name=cls.__event__.topic))
+        for topic in (topic for function in self.own for topic in function.raw):
+            specs.setdefault(topic, port.TopicSpec(name=topic))
         for function in self.functions.values():
             # A dead letter takes more than the record in it, unless the capability says how much.
             name = function.dead_letter_topic
@@ -117,6 +119,7 @@ class Catalogue:
     def topics_for(self, functions: Iterable[AnyFunction]) -> list[port.TopicSpec]:
         """The specs of the topics that `functions` read and write."""
         needed = {cls.__event__.topic for function in functions for cls in (*function.on, *function.emits)}
+        needed.update(topic for function in functions for topic in function.raw)
         return [spec for spec in self.topics if spec.name in needed]
 
     def function(self, name: str) -> AnyFunction:

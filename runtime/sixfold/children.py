@@ -49,6 +49,7 @@ class Child:
                     attempt=context.attempt,
                     name=context.process.name,
                     data_dir=context.process.data_dir,
+                    bus_url=context.process.bus_url,
                 ),
             )
         except BaseException:

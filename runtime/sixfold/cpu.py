@@ -17,7 +17,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from sixfold import errors
 from sixfold.batch_context import BatchContext
@@ -41,12 +41,16 @@ class Handler:
     file: str | None
     path: list[str]
     """The parent's `sys.path`."""
+    pickled: bytes | None = None
+    """The function itself, where the module has its handler only: one in Lambda's shape."""
 
     @classmethod
     def of(cls, function: AnyFunction) -> Handler:
         """Of a function that is a module's attribute."""
-        module = function.handler.__module__
-        return cls(function.name, module, getattr(sys.modules.get(module), "__file__", None), list(sys.path))
+        module = function.module
+        held = vars(sys.modules[module]).values() if module in sys.modules else ()
+        pickled = pickle.dumps(function) if function.raw and not any(each is function for each in held) else None
+        return cls(function.name, module, getattr(sys.modules.get(module), "__file__", None), list(sys.path), pickled)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Call:
     attempt: int
     name: str
     """Of the parent's process."""
+    bus_url: str
     data_dir: Path
 
 
@@ -120,6 +125,8 @@ def find(handler: Handler) -> AnyFunction:
     for value in vars(module).values():
         if isinstance(value, Function) and value.name == handler.name:
             return value
+    if handler.pickled is not None:
+        return cast("AnyFunction", pickle.loads(handler.pickled))  # noqa: S301 (from the parent process, through a pipe)
     raise errors.FunctionBugError(
         f"{handler.name}: a CPU-bound function must be an attribute of its module {handler.module}, so that other "
         "processes find it; define it at the top level"
@@ -128,7 +135,7 @@ def find(handler: Handler) -> AnyFunction:
 
 def answer(function: AnyFunction, call: Call) -> Answer:
     """Call the handler."""
-    process = Process(name=call.name, data_dir=call.data_dir, registry=Registry())
+    process = Process(name=call.name, data_dir=call.data_dir, registry=Registry(), bus_url=call.bus_url)
     rows = _NoRows()
     batch: Any = None
     try:

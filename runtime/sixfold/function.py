@@ -124,6 +124,11 @@ class Function(Generic[P, R]):
         return self.handler(*args, **kwargs)
 
     @property
+    def module(self) -> str:
+        """Name of the module that its handler was written in."""
+        return self.handler.__module__
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """Topics that it consumes, each once; empty where patterns say which."""
         if self.topic_patterns:

@@ -15,6 +15,10 @@ A tombstone (no value) says that a key is gone; no handler can be given it, so i
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from sixfold import filters
 from sixfold.bus import port
 from sixfold.function import AnyFunction
@@ -74,6 +78,28 @@ class Intake:
         if self._filter is not None and not self._filter.admits(record, decode):
             return None
         return decode()
+
+
+class RawIntake:
+    """Gives a function of raw topics the records themselves, tombstones too; its filter reads values as JSON or text."""
+
+    def __init__(self, function: AnyFunction) -> None:
+        self._filter = filters.Filter(function.filter) if function.filter else None
+
+    def event(self, record: port.Record) -> Any:
+        """The record, None where it is filtered out."""
+        if self._filter is None or self._filter.admits(record, lambda: _plain(record.value)):
+            return record
+        return None
+
+
+def _plain(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value.decode(errors="replace")
 
 
 def type_of(record: port.Record) -> bytes:

@@ -33,6 +33,8 @@ class Process:
     clock: clocks.Clock = field(default_factory=clocks.SystemClock)
     bus: port.Bus | None = None
     """Entered already; None for a service that declares `bus=False`."""
+    bus_url: str = ""
+    """Where the bus is; that of `bus` unless given, as to a process that calls a handler and has no bus itself."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The service's own options, such as {"copy": "a1"}."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -42,6 +44,8 @@ class Process:
     resources: Resources = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.bus is not None:
+            self.bus_url = self.bus.url
         self.resources = Resources(self)
 
     def require_bus(self) -> port.Bus:

@@ -13,6 +13,7 @@ from typing import Any
 from sixfold import capability, errors
 from sixfold.app import App
 from sixfold.function import AnyFunction, Function
+from sixfold.lambdas import lambda_function
 
 
 class AppReferenceError(errors.UsageError):
@@ -25,15 +26,11 @@ def is_reference(text: str) -> bool:
 
 
 def functions_in(reference: str) -> tuple[AnyFunction, ...]:
-    """The functions that `reference` names: an App's, one Function, or all of a module. Raises AppReferenceError."""
-    place, _, attribute = reference.partition(":")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    value: Any = module
-    if attribute:
-        value = getattr(module, attribute, None)
-        if value is None:
-            names = ", ".join(name for name in vars(module) if not name.startswith("_"))
-            raise AppReferenceError(f"{reference}: {place} has no {attribute!r}; it has: {names or 'nothing'}")
+    """The functions that `reference` names: an App's, one Function, all of a module, or a handler in Lambda's shape.
+
+    Such a handler has no topics: it is there to be invoked. Raises AppReferenceError.
+    """
+    value = value_of(reference)
     if isinstance(value, Function):
         return (value,)
     if isinstance(value, App):
@@ -44,7 +41,22 @@ def functions_in(reference: str) -> tuple[AnyFunction, ...]:
         if found:
             return tuple(dict.fromkeys(found))
         raise AppReferenceError(f"{reference}: holds no function; decorate one with @function(on=…)")
+    if isinstance(value, types.FunctionType):
+        return (lambda_function(value),)
     raise AppReferenceError(f"{reference}: expected a Function, an App or a module, found {type(value).__name__}")
+
+
+def value_of(reference: str) -> Any:
+    """What `module:attribute` or `path/to/file.py:attribute` names. Raises AppReferenceError."""
+    place, _, attribute = reference.partition(":")
+    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    if not attribute:
+        return module
+    value = getattr(module, attribute, None)
+    if value is None:
+        names = ", ".join(name for name in vars(module) if not name.startswith("_"))
+        raise AppReferenceError(f"{reference}: {place} has no {attribute!r}; it has: {names or 'nothing'}")
+    return value
 
 
 def _module(name: str) -> types.ModuleType:

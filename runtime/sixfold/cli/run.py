@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,7 +14,8 @@ from sixfold import capability, catalogue
 from sixfold import errors as failures
 from sixfold.capability import Service
 from sixfold.cli import common, references
-from sixfold.function import AnyFunction
+from sixfold.function import AnyFunction, Retry
+from sixfold.lambdas import declaring
 from sixfold.process import Process
 from sixfold.supervisor import hosting, plan
 
@@ -30,10 +32,30 @@ def run(
     bus: Annotated[
         str | None, typer.Option("--bus", help="embedded: or kafka://HOST:PORT; as the global option.")
     ] = None,
+    handler: Annotated[
+        str | None,
+        typer.Option("--lambda", help="A handler(event, context) of AWS Lambda, unchanged: path/to/app.py:handler."),
+    ] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", help="Topic that --lambda is given the records of. Repeatable.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Records of one call of --lambda at most.")] = 100,
+    batch_window: Annotated[
+        float, typer.Option("--batch-window", help="Seconds that --lambda's batches gather for at most.")
+    ] = 0.5,
+    attempts: Annotated[int, typer.Option("--attempts", help="Calls of --lambda until a batch is set aside.")] = 10,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a call of --lambda may take.")] = 60.0,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name and consumer group of --lambda.", show_default="FILE.HANDLER")
+    ] = None,
+    report_failures: Annotated[
+        bool, typer.Option(help="Whether --lambda's answer names what failed, as with ReportBatchItemFailures.")
+    ] = True,
 ) -> None:
     """Run functions, or one service, as one process until Ctrl-C or SIGTERM; what is under way is finished first.
 
     Example:  sixfold run examples/01-minimal/orders.py      sixfold run volume.storage --copy a1
+    sixfold run --lambda path/to/app.py:handler --topic orders --batch-size 100
     """
     wanted, options = split_options(names or [])
     chosen = common.settings(ctx)
@@ -48,7 +70,20 @@ def run(
         return
     if options:
         raise _usage(f"there is no option --{next(iter(options))}; only services take options of their own")
-    functions = _functions(wanted, every=every, known=known)
+    functions = _functions(wanted, every=every, known=known) if wanted or every or handler is None else ()
+    if handler is not None:
+        if not topic:
+            raise _usage("--lambda needs --topic; name the topics whose records it is given")
+        made = declaring.lambda_function(
+            references.value_of(handler),
+            topics=topic,
+            name=name,
+            batch=dataclasses.replace(declaring.BATCH, size=batch_size, window_s=batch_window),
+            retry=Retry(attempts_max=attempts),
+            timeout_s=timeout,
+            report_failures=report_failures,
+        )
+        functions = (*functions, made)
     common.run(hosting.host(_worker(functions, chosen, bus_url, every=every)))
 
 
