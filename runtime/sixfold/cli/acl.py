@@ -36,6 +36,7 @@ def acl(
     ] = "",
     cluster: Annotated[str, typer.Option("--cluster", help="For strimzi: name of the Kafka resource.")] = "kafka",
     apps: common.AppOption = None,
+    as_json: common.JsonOption = False,
 ) -> None:
     """Print the least that each function must be allowed to do on Kafka.
 
@@ -47,7 +48,7 @@ def acl(
         raise failures.UsageError(f"--principal-template {template!r}: expected one that starts with User:")
     topics = [spec.name for spec in known.topics]
     found = [grant for function in chosen for grant in acls.grants(function, topics, template=template)]
-    if form is Format.JSON:
+    if as_json or form is Format.JSON:
         common.line(found)
     elif form is Format.STRIMZI:
         sys.stdout.write(yaml.safe_dump_all(acls.strimzi(found, cluster=cluster), sort_keys=False))

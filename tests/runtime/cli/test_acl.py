@@ -120,6 +120,7 @@ def test_json_and_strimzi_say_the_same(sixfold: Sixfold) -> None:
     """One user a function, with the same resources and operations."""
     app = ("--app", str(sixfold.app))
     grants = json.loads(sixfold.good(*app, "acl", "--format", "json"))
+    assert sixfold.json(*app, "acl") == grants
     assert {each["function"] for each in grants} == {"accept"}
     assert all(each["why"] for each in grants)
     [user] = yaml.safe_load_all(sixfold.good(*app, "acl", "--format", "strimzi", "--cluster", "mine"))
