@@ -1,4 +1,4 @@
-"""Calling one function with one event, as Lambda's tools do: what it returns and what it would emit, no side effects.
+"""Calling one function with an event, or with records of the log: what it returns and would emit, no side effects.
 
 Its table writes are kept in memory and shown; nothing is stored, no offset moves, and outputs are published only with
 `emit=True`. What a handler does by itself (files, calls to others) it does here too: that is the handler's own code.
@@ -6,22 +6,20 @@ Its table writes are kept in memory and shown; nothing is stored, no offset move
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import contextlib
-import inspect
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sixfold import clock as clocks
-from sixfold import errors, invocation, json_events
+from sixfold import errors, json_events, outcomes, rehearsing
 from sixfold.bus import murmur2, port
-from sixfold.context import Context, TableReader
+from sixfold.context import TableReader
 from sixfold.function import AnyFunction
 from sixfold.process import Process
 from sixfold_events import DecodeError, Event, cloudevents
@@ -40,15 +38,23 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
     function: str
     event_id: str
+    position: str = ""
+    """TOPIC:PARTITION:OFFSET of the record, where it is one of the log."""
     result: Any = None
     """What the handler returned, as JSON holds it."""
     outputs: list[dict[str, Any]] = []
     """The events that it emitted, as CloudEvents in JSON."""
     tables: dict[str, dict[str, Any]] = {}
     """The rows that it wrote, by table and key; null where it deleted one."""
+    timers: list[dict[str, Any]] = []
+    """What it scheduled: `name` (null without one), `at` and the event; `at` is null where it took one away."""
+    answer: dict[str, Any] | None = None
+    """What it answered to whoever asked, as a CloudEvent's `type` and `data`."""
     error: Failure | None = None
     verdict: str = "ack"
     """What a worker would do next: `ack`, `retry`, `park` or `halt`."""
+    skipped: bool = False
+    """A worker would not call the function with it: it is of another type, or the filter keeps it away."""
     duration_ms: float = 0.0
     emitted: bool = False
     """Whether the outputs were published."""
@@ -73,41 +79,42 @@ async def invoke(
         raise errors.UsageError("publishing the outputs needs a bus; leave --emit away, or start one")
     parsed, attributes = read_event(function, event, process=process, event_type=event_type)
     record = await _record(parsed, attributes, process)
-    async with _rows(function, record, process) as rows:
-        ctx = Context(function, record, process, rows)
-        begun = process.clock.monotonic()
-        result: Any = None
-        error: Exception | None = None
-        try:
-            async with asyncio.timeout(function.timeout_s):
-                result = await _call(function, parsed, ctx)
-            outputs = _outputs(ctx)
-        except TimeoutError as raised:
-            error = raised
-            if process.clock.monotonic() - begun >= function.timeout_s:
-                error = invocation.AttemptTimeoutError(f"took longer than timeout_s={function.timeout_s:g}")
-        except Exception as raised:
-            error = raised
-        duration_ms = (process.clock.monotonic() - begun) * 1000
-        if error is not None:
-            return Invocation(
-                function=function.name,
-                event_id=attributes.id,
-                error=failure_of(error),
-                verdict=invocation.rule_of(error).value,
-                duration_ms=duration_ms,
-            )
+    async with rows_of(function, [record], process) as rows:
+        (made,) = await rehearsing.Rehearsal(function, process, rows).call([record], events=[parsed])
+        # There is no position in a log to derive the outputs' ids from.
+        outputs = [_with_id(function, made.event_id, index, each) for index, each in enumerate(made.outputs)]
         if emit and outputs:
             await process.require_bus().publish(outputs)
-        return Invocation(
-            function=function.name,
-            event_id=attributes.id,
-            result=_plain(result),
-            outputs=[_cloudevent(one, made) for one, made in zip(ctx.emitted, outputs, strict=True)],
-            tables=_writes(ctx),
-            duration_ms=duration_ms,
-            emitted=emit and bool(outputs),
-        )
+        return _told(function, made, outputs, emitted=emit and bool(outputs))
+
+
+async def invoke_from(
+    function: AnyFunction, records: Sequence[port.Record], *, process: Process, emit: bool = False
+) -> list[Invocation]:
+    """Call `function` with `records` of its log as they are: one call each, or one of a batch function with all.
+
+    The process has a bus. Rows begin as they are stored now, later records see what earlier ones wrote, and outputs
+    have the ids that they have whenever these records are handled. Raises UsageError for records of topics that the
+    function does not read.
+    """
+    bus = process.require_bus()
+    sources = function.sources_among(await bus.topics())
+    for record in records:
+        if record.topic not in sources:
+            known = ", ".join(sources) or "none"
+            raise errors.UsageError(f"{function.name} does not read the topic {record.topic}; it reads {known}")
+    async with rows_of(function, records, process) as rows:
+        rehearsal = rehearsing.Rehearsal(function, process, rows)
+        calls = [records] if function.batch is not None else [[record] for record in records]
+        told: list[Invocation] = []
+        for call in calls:
+            made = await rehearsal.call(call)
+            rehearsal.keep(made)
+            outputs = [output for each in made for output in each.outputs]
+            if emit and outputs:
+                await bus.publish(outputs)
+            told += [_told(function, each, each.outputs, emitted=emit and bool(each.outputs)) for each in made]
+        return told
 
 
 def read_event(
@@ -168,43 +175,32 @@ def _class_of(function: AnyFunction, event_type: str | None) -> type[Event]:
     raise errors.UsageError(f"{function.name} does not take {event_type}; it takes {known}")
 
 
-async def _call(function: AnyFunction, event: Event, ctx: Context) -> Any:
-    if inspect.iscoroutinefunction(function.handler):
-        return await function.handler(event, ctx)
-    result = await asyncio.to_thread(function.handler, event, ctx)
-    return await result if inspect.isawaitable(result) else result
+def _told(
+    function: AnyFunction, made: rehearsing.Made, outputs: Sequence[port.NewRecord], *, emitted: bool
+) -> Invocation:
+    shown = outcomes.of(made, outputs)
+    record = made.record
+    return Invocation(
+        function=function.name,
+        event_id=made.event_id,
+        position=f"{record.topic}:{record.partition}:{record.offset}" if record.offset >= 0 else "",
+        result=outcomes.plain(made.result),
+        outputs=shown.outputs,
+        tables=shown.tables,
+        timers=shown.timers,
+        answer=shown.answer,
+        error=None if made.error is None else failure_of(made.error),
+        verdict=made.verdict,
+        skipped=made.skipped,
+        duration_ms=made.duration_s * 1000,
+        emitted=emitted,
+    )
 
 
-def _outputs(ctx: Context) -> list[port.NewRecord]:
-    """What was emitted, with ids of this invocation: there is no position in a log to derive them from."""
-    outputs = []
-    for index, output in enumerate(ctx.outputs()):
-        identifier = cloudevents.derived_id(ctx.function.name, f"invoke/{ctx.event_id}", 0, 0, index).encode()
-        headers = [(name, identifier if name == "ce_id" else value) for name, value in output.headers]
-        outputs.append(msgspec.structs.replace(output, headers=headers))
-    return outputs
-
-
-def _cloudevent(event: Event, record: port.NewRecord) -> dict[str, Any]:
-    headers = {name.removeprefix("ce_"): value.decode() for name, value in record.headers if name != "content-type"}
-    key = {} if record.key is None else {"partitionkey": record.key.decode(errors="replace")}
-    data = msgspec.to_builtins(event)
-    return {**headers, **key, "datacontenttype": "application/json", "topic": record.topic, "data": data}
-
-
-def _writes(ctx: Context) -> dict[str, dict[str, Any]]:
-    tables: dict[str, dict[str, Any]] = {}
-    for put in ctx.writes():
-        value = None if put.value is None else msgspec.msgpack.decode(put.value)
-        tables.setdefault(put.table, {})[put.key.decode()] = _plain(value)
-    return tables
-
-
-def _plain(value: Any) -> Any:
-    try:
-        return msgspec.to_builtins(value, str_keys=True)
-    except TypeError:
-        return repr(value)
+def _with_id(function: AnyFunction, event_id: str, index: int, output: port.NewRecord) -> port.NewRecord:
+    identifier = cloudevents.derived_id(function.name, f"invoke/{event_id}", 0, 0, index).encode()
+    headers = [(name, identifier if name == "ce_id" else value) for name, value in output.headers]
+    return msgspec.structs.replace(output, headers=headers)
 
 
 async def _record(event: Event, attributes: cloudevents.Attributes, process: Process) -> port.Record:
@@ -220,19 +216,19 @@ async def _record(event: Event, attributes: cloudevents.Attributes, process: Pro
 
 
 @contextlib.asynccontextmanager
-async def _rows(function: AnyFunction, record: port.Record, process: Process) -> AsyncIterator[TableReader]:
-    """The function's stored rows where there is a bus that has its topic, else none."""
+async def rows_of(
+    function: AnyFunction, records: Sequence[port.Record], process: Process
+) -> AsyncIterator[TableReader | None]:
+    """The rows that the function has stored for the partitions of `records`; None where there can be none."""
     bus = process.bus
-    if bus is None or not function.tables or record.topic not in await bus.topics():
-        yield _NoRows()
+    topics = {} if bus is None or not function.tables else await bus.topics()
+    partitions = dict.fromkeys(
+        port.TopicPartition(each.topic, each.partition)
+        for each in records
+        if each.topic in topics and each.partition < topics[each.topic].partitions
+    )
+    if bus is None or not partitions:
+        yield None
         return
-    async with bus.assign([port.TopicPartition(record.topic, record.partition)], group=function.name) as consumer:
+    async with bus.assign(list(partitions), group=function.name) as consumer:
         yield consumer
-
-
-class _NoRows:
-    async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
-        return None
-
-    async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
-        return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from sixfold import Context, Event, PermanentError, TemporaryError, function
+from sixfold import Batch, BatchContext, Context, Event, PermanentError, TemporaryError, function
 from sixfold.clock import SystemClock
 from sixfold.errors import UsageError
-from sixfold.invoking import Invocation, invoke
+from sixfold.invoking import Invocation, invoke, invoke_from
 from sixfold.json_events import EventDataError
 from sixfold.process import Process
 from sixfold.testing import Harness
@@ -175,3 +176,75 @@ async def test_a_call_past_its_time_limit_is_ended() -> None:
     done = await invoke(sleepy, Bought(who="ada", cents=1), process=process)
     assert done.error is not None
     assert done.error.errorType == "AttemptTimeoutError"
+
+
+class Reminded(Event, topic="invoking.reminded", key="who"):
+    who: str
+
+
+@function(on=Bought, emits=[Reminded], answers=[Thanked], name="remind")
+async def remind(event: Bought, ctx: Context) -> Thanked:
+    """Remind tomorrow, under a name; answer at once."""
+    ctx.schedule(datetime.datetime(2014, 11, 13, tzinfo=datetime.UTC), Reminded(who=event.who), name="tomorrow")
+    ctx.unschedule("yesterday")
+    return Thanked(who=event.who, total_cents=event.cents)
+
+
+async def test_timers_and_the_answer_are_shown_as_what_they_are() -> None:
+    """Not as rows of a table that no handler declared."""
+    done = await invoke(remind, Bought(who="ada", cents=5), process=offline())
+    assert done.tables == {}
+    reminded = {"type": "reminded", "topic": "invoking.reminded", "data": {"who": "ada"}}
+    assert done.timers == [
+        {"name": "tomorrow", "at": "2014-11-13T00:00:00.000Z", **reminded},
+        {"name": "yesterday", "at": None},
+    ]
+    assert done.answer == {"type": "thanked", "topic": "invoking.thanked", "data": {"who": "ada", "total_cents": 5}}
+    assert done.outputs == []
+
+
+async def test_a_record_of_the_log_is_handled_as_a_worker_would_with_the_same_ids_and_no_effect() -> None:
+    """Its own headers, key and position; what it would emit has the ids that the worker's outputs have."""
+    async with Harness(thank) as harness:
+        await harness.publish(Bought(who="ada", cents=100), Bought(who="ada", cents=20))
+        await harness.until_idle()
+        first, second = await harness.records("invoking.bought")
+        committed = await harness.bus.committed("thank")
+        real = [dict(record.headers)["ce_id"].decode() for record in await harness.records("invoking.thanked")]
+        told = await invoke_from(thank, [first, second], process=harness.process)
+        assert [each.position for each in told] == [f"invoking.bought:{first.partition}:{n}" for n in (0, 1)]
+        assert [each.outputs[0]["id"] for each in told] == real
+        assert [each.event_id for each in told] == [dict(each.headers)["ce_id"].decode() for each in (first, second)]
+        assert [each.tables["totals"]["ada"] for each in told] == [220, 240], "rows begin as stored, then add up"
+        assert len(await harness.records("invoking.thanked")) == 2
+        assert await harness.table(thank, "totals") == {"ada": 120}
+        assert await harness.bus.committed("thank") == committed
+        assert (await invoke_from(thank, [first], process=harness.process, emit=True))[0].emitted
+        assert len(await harness.records("invoking.thanked")) == 3
+
+
+async def test_a_batch_function_is_given_the_records_as_one_batch() -> None:
+    """Each record's outputs are its own, one that it called failed has its error, one of another type is skipped."""
+
+    @function(on=Bought, emits=[Thanked], name="batched", batch=Batch(size=10))
+    async def batched(events: list[Bought], ctx: BatchContext) -> int:
+        for index, event in enumerate(events):
+            if event.cents < 0:
+                ctx.fail(index, PermanentError("below nothing"))
+            else:
+                ctx[index].emit(Thanked(who=event.who, total_cents=event.cents))
+        return len(events)
+
+    async with Harness(batched, events=[Returned]) as harness:
+        await harness.publish(Bought(who="a", cents=1), Returned(who="a"), Bought(who="a", cents=-1))
+        await harness.until_idle()
+        told = await invoke_from(batched, await harness.records("invoking.bought"), process=harness.process)
+        assert [(each.result, each.skipped, each.verdict) for each in told] == [
+            (2, False, "ack"),
+            (None, True, "ack"),
+            (None, False, "park"),
+        ]
+        assert [len(each.outputs) for each in told] == [1, 0, 0]
+        stranger = msgspec.structs.replace((await harness.records("invoking.thanked"))[0])
+        with pytest.raises(UsageError, match=r"does not read the topic invoking.thanked; it reads invoking.bought"):
+            await invoke_from(batched, [stranger], process=harness.process)

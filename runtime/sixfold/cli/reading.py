@@ -81,3 +81,44 @@ async def at(opened: bus.Bus, partitions: Sequence[bus.TopicPartition], offset: 
                         if record.offset == offset:
                             return record
     return None
+
+
+def position_of(text: str) -> bus.Position:
+    """`TOPIC:PARTITION:OFFSET`. Raises UsageError for others."""
+    topic, _, rest = text.partition(":")
+    partition, _, offset = rest.partition(":")
+    if not topic or not partition.isdecimal() or not offset.isdecimal():
+        raise failures.UsageError(
+            f"--from {text!r}: expected TOPIC:PARTITION:OFFSET such as order.placed:0:17; `sixfold tail` prints them"
+        )
+    return bus.Position(topic, int(partition), int(offset))
+
+
+async def following(opened: bus.Bus, position: bus.Position, count: int) -> list[bus.Record]:
+    """The record at `position` and those after it in its partition, `count` at most.
+
+    Raises UsageError where there is no such partition or record.
+    """
+    partition = bus.TopicPartition(position.topic, position.partition)
+    known = await partitions_of(opened, position.topic)
+    if partition not in known:
+        raise failures.UsageError(
+            f"{position.topic} has the partitions 0 to {len(known) - 1}, found {position.partition} in --from"
+        )
+    if await at(opened, [partition], position.offset) is None:
+        start, end = await opened.offsets(partition)
+        has = f"offsets {start} to {end - 1}, and not each of them may have one" if end > start else "none"
+        raise failures.UsageError(
+            f"there is no record at {position.topic}:{position.partition}:{position.offset}; the partition has {has}"
+        )
+    found: list[bus.Record] = []
+    async with opened.assign([partition]) as consumer:
+        await consumer.seek(partition, position.offset)
+        end = (await opened.offsets(partition)).end
+        batches = ends.read_up_to(consumer, {partition: end}, records_max=min(count, 500))
+        async with contextlib.aclosing(batches):
+            async for records in batches:
+                found += [record for record in records if record.offset >= position.offset]
+                if len(found) >= count:
+                    break
+    return found[:count]

@@ -66,3 +66,30 @@ def test_what_cannot_be_invoked_is_wrong_usage(sixfold: Sixfold) -> None:
     assert "not valid JSON" in sixfold.bad("invoke", function, "--event", "-", code=2, text="{")
     assert "cannot be read" in sixfold.bad("invoke", function, "--event", "/no/such", code=2)
     assert "--event" in sixfold.bad("invoke", function, code=2)
+
+
+def test_a_record_of_the_log_is_invoked_by_its_position(sixfold: Sixfold) -> None:
+    """With the id that it has in the log; `--count` takes those after it; nothing is stored."""
+    app = ["--app", str(sixfold.app)]
+    for _ in range(3):
+        [position] = sixfold.json(*app, "publish", "order.placed", "--data", ORDER)
+    place = f"order.placed:{position['partition']}"
+    [*_, last] = sixfold.good(*app, "tail", "order.placed", "--json").splitlines()
+    outcome = sixfold.json(*app, "invoke", "accept", "--from", f"{place}:2")
+    assert (outcome["event_id"], outcome["position"]) == (json.loads(last)["id"], f"{place}:2")
+    found = sixfold.json(*app, "invoke", "accept", "--from", f"{place}:1", "--count", "5")
+    assert [each["position"] for each in found] == [f"{place}:1", f"{place}:2"]
+    assert "would emit order.accepted" in sixfold.good(*app, "invoke", "accept", "--from", f"{place}:0")
+    assert "order.accepted" not in {row["name"] for row in sixfold.json(*app, "topics")}
+
+
+def test_a_position_that_means_no_record_is_wrong_usage(sixfold: Sixfold) -> None:
+    """The message says what was expected and what there is."""
+    app = ["--app", str(sixfold.app)]
+    [position] = sixfold.json(*app, "publish", "order.placed", "--data", ORDER)
+    assert "TOPIC:PARTITION:OFFSET" in sixfold.bad(*app, "invoke", "accept", "--from", "order.placed", code=2)
+    place = f"order.placed:{position['partition']}"
+    assert "offsets 0 to 0" in sixfold.bad(*app, "invoke", "accept", "--from", f"{place}:9", code=2)
+    assert "partitions 0 to 5" in sixfold.bad(*app, "invoke", "accept", "--from", "order.placed:17:0", code=2)
+    assert "either --event" in sixfold.bad(*app, "invoke", "accept", "--from", f"{place}:0", "--event", "-", code=2)
+    assert "--count needs --from" in sixfold.bad(*app, "invoke", "accept", "--event", "-", "--count", "2", code=2)
