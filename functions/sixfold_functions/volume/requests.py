@@ -19,6 +19,9 @@ from sixfold_functions.volume import announcer, topics
 from sixfold_functions.volume import writer as writers
 from sixfold_functions.volume.core import layout, sequencer
 
+REQUEST_ID_CHARACTERS_MAX = 200
+"""A batch and an announcement name two thousand requests and must stay below a topic's record limit."""
+
 
 class AppendRequests:
     """Feeds a writer from `volume.append`."""
@@ -46,6 +49,14 @@ class AppendRequests:
             request = writer.registry.decode(record.value, record.headers)
         except ValueError as error:
             self._log.warning("not an append request", action="volume.append.broken", error=str(error))
+            request = None
+        if isinstance(request, VolumeAppendRequested) and len(request.request_id) > REQUEST_ID_CHARACTERS_MAX:
+            self._log.warning(
+                "an append request has too long an id to be answered",
+                action="volume.append.broken",
+                characters=len(request.request_id),
+                characters_max=REQUEST_ID_CHARACTERS_MAX,
+            )
             request = None
         if isinstance(request, VolumeAppendRequested) and request.volume == writer.volume:
             refusal = writer.settings.limits.refusal(request.records)

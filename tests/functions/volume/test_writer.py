@@ -11,7 +11,8 @@ from tests.functions.volume.faulty import FaultyBus
 from tests.support.waiting import eventually
 
 from sixfold import clock as clocks
-from sixfold_events.volume import VolumeDurableAdvanced
+from sixfold.publisher import Publisher
+from sixfold_events.volume import VolumeAppendRequested, VolumeDurableAdvanced
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.client import (
     AppendResult,
@@ -107,6 +108,22 @@ async def test_what_the_writer_refuses_is_an_error_to_the_one_who_asked_only(tmp
             assert (results[0], results[2]) == (AppendResult(1, 1), AppendResult(2, 2))
             assert isinstance(results[1], RequestRefusedError)
             assert "a record has 200 bytes; a volume takes 100 at most" in str(results[1])
+
+
+async def test_requests_whose_ids_fill_a_batch_do_not_stop_the_writer(tmp_path: Path) -> None:
+    """Ids are bounded, since batches and announcements name them; a request beyond the bound is passed over."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.client() as client:  # it makes the topics
+            requests = [
+                VolumeAppendRequested(volume="default", request_id=f"{number}".rjust(size, "i"), records=[b"x"])
+                for number, size in enumerate([*[600] * 2100, *[200] * 2100])
+            ]
+            publisher = Publisher(volume.bus, source="/tests")
+            for start in range(0, len(requests), 300):
+                await publisher.publish(*requests[start : start + 300])
+            await volume.start("writer")
+            assert (await client.append([b"behind them"], timeout_s=60.0)).last_lsn == 2101
 
 
 async def crash_after(volume: inside.InsideVolume, client: VolumeClient, append: bytes) -> asyncio.Task[AppendResult]:
