@@ -67,6 +67,14 @@ class Child:
             for index, error in answer.failures.items():
                 context.fail(index, error)  # type: ignore[union-attr]
 
+    async def start(self) -> None:
+        """Start the process unless it runs. Raises what importing the handler's module raised, ChildGoneError."""
+        try:
+            await self._started()
+        except BaseException:
+            self.kill()
+            raise
+
     def kill(self) -> None:
         """End the process at once."""
         process, self._process = self._process, None

@@ -21,7 +21,7 @@ class Singles(Attempts):
         # What the loop needs of `self` is looked up once, not for each record.
         function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
         monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
-        retry_topic, answers = self._retry_topic, function.answers
+        retry_topic, answers, cpu_bound = self._retry_topic, function.answers, function.cpu_bound
         circuit, ageing = self._circuit, function.retry.age_max_s is not None
         now = monotonic()
         until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped
@@ -61,6 +61,9 @@ class Singles(Attempts):
                 if event is not None and partition.seen is not None and await self._known(partition, ctx):
                     event = None
                 if event is not None:
+                    if cpu_bound:
+                        await self._caller.prepare(runner)
+                        now = monotonic()
                     runner.started_s = now
                     result = await (inline(event, ctx) if inline else self._caller.plain(runner, event, ctx))
                     if answers and isinstance(result, Event):
