@@ -21,6 +21,7 @@ from sixfold.gateway import cloudevents_http, observation, problems
 from sixfold.gateway.auth import Authentication, Guard
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.route import Gateway, Route
+from sixfold.gateway.signing import Signatures
 from sixfold.process import Process
 
 
@@ -44,11 +45,13 @@ def create_app(
             routes.extend(capability.resolve(each.routes)(gateway))
     mounted = mount(routes)
     public = [starlette for route, starlette in zip(routes, mounted, strict=True) if route.public]
+    verifier = Verifier(process.data_dir, process.clock)
+    signatures = Signatures(verifier, process.clock)
     return Starlette(
         routes=mounted,
         middleware=[
             Middleware(_Counting, observed=observed),
-            Middleware(Authentication, verifier=Verifier(process.data_dir, process.clock), public=public),
+            Middleware(Authentication, verifier=verifier, signatures=signatures, public=public),
         ],
         exception_handlers={
             errors.SixfoldError: problems.handle,

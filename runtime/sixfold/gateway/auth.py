@@ -11,10 +11,11 @@ from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sixfold.gateway import problems
+from sixfold.gateway import problems, sigv4
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.problems import Problem
 from sixfold.gateway.route import Principal, Route
+from sixfold.gateway.signing import Signatures
 
 HEADER_BYTES_MAX = 32 * 1024
 """All headers together; nginx takes 32 KiB (four buffers of 8)."""
@@ -25,9 +26,12 @@ CHALLENGE = 'Basic realm="sixfold", charset="UTF-8", Bearer realm="sixfold"'
 class Authentication:
     """Answers 401 to whoever shows no valid credential, except on public routes; else sets scope["principal"]."""
 
-    def __init__(self, app: ASGIApp, *, verifier: Verifier, public: Sequence[StarletteRoute]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, verifier: Verifier, signatures: Signatures, public: Sequence[StarletteRoute]
+    ) -> None:
         self._app = app
         self._verifier = verifier
+        self._signatures = signatures
         self._public = tuple(public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,22 +40,28 @@ class Authentication:
             return
         if scope["type"] != "http":
             return  # a websocket is not ours; the server closes it
-        problem = self._admit(scope)
-        if problem is not None:
+        try:
+            receive = await self._admit(scope, receive)
+        except Problem as problem:
             await problems.response(problem)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope) -> Problem | None:
+    async def _admit(self, scope: Scope, receive: Receive) -> Receive:
+        """Sets the principal; returns what gives the body from now on. Raises Problem."""
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
-            return Problem(431, f"the headers take more than {HEADER_BYTES_MAX:,} bytes")
+            raise Problem(431, f"the headers take more than {HEADER_BYTES_MAX:,} bytes")
         header = Headers(scope=scope).get("authorization", "")
+        public = any(route.matches(scope)[0] is Match.FULL for route in self._public)
+        if header.startswith(sigv4.ALGORITHM) and not public:
+            scope["principal"], receive = await self._signatures.admit(header, scope, receive)
+            return receive
         principal = self._verifier.principal(offered(header)) if header else None
         scope["principal"] = principal
-        if principal is not None or any(route.matches(scope)[0] is Match.FULL for route in self._public):
-            return None
+        if principal is not None or public:
+            return receive
         what = "the credential is not valid" if header else "a credential is needed"
-        return Problem(
+        raise Problem(
             401,
             f"{what}: send the token of <data folder>/credentials/bootstrap.token as `Authorization: Bearer TOKEN`, "
             "or as the password with git",

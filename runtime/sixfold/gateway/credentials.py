@@ -126,6 +126,17 @@ class Verifier:
                 found = principal
         return found
 
+    def signer(self, access_key: str) -> tuple[str, Principal] | None:
+        """The secret that goes with an AWS access key id, and whose it is: `bootstrap` and its token; else None."""
+        if access_key != BOOTSTRAP.removesuffix(".token"):
+            return None
+        try:
+            secret = token(self._folder / BOOTSTRAP)
+        except CredentialError:
+            return None
+        principal = self.principal(secret)
+        return None if principal is None else (secret, principal)
+
     def _refresh(self) -> None:
         try:
             changed_ns = self._folder.stat().st_mtime_ns

@@ -1,0 +1,97 @@
+"""Signed requests at the gateway: the body is read and held until its signature is known to be good, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from starlette.types import Message, Receive, Scope
+
+from sixfold import clock as clocks
+from sixfold.gateway import sigv4
+from sixfold.gateway.credentials import Verifier
+from sixfold.gateway.problems import Problem
+from sixfold.gateway.route import BODY_BYTES_MAX, Principal
+
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""Bodies whose signatures are not checked yet, all requests together; eight of the largest."""
+BODY_S = 30.0
+"""A signed body must be here so soon: until then it takes up room that others need."""
+
+
+class Signatures:
+    """Checks signatures made with the bootstrap credential: access key id `bootstrap`, its token as the secret."""
+
+    def __init__(self, verifier: Verifier, clock: clocks.Clock) -> None:
+        self._verifier = verifier
+        self._clock = clock
+        self._held_bytes = 0
+
+    async def admit(self, header: str, scope: Scope, receive: Receive) -> tuple[Principal, Receive]:
+        """Who signed, and the body to read again. Raises Problem."""
+        try:
+            signed = sigv4.parse(header)
+            request = _request(scope)
+            now_s = self._clock.now()
+            sigv4.precheck(signed, request, now_s)
+            known = self._verifier.signer(signed.access_key)
+            if known is None or any(name == "x-amz-security-token" for name, _ in request.headers):
+                raise sigv4.SignatureError(
+                    "UnrecognizedClientException",
+                    "the access key is not known here: sign with the access key id `bootstrap` and the token of "
+                    "<data folder>/credentials/bootstrap.token as the secret, and without a session token",
+                )
+            body = await self._body(receive)
+            secret, principal = known
+            sigv4.check(signed, request, hashlib.sha256(body).hexdigest(), secret, now_s)
+        except sigv4.SignatureError as error:
+            raise Problem(error.status, str(error), headers={"x-amzn-ErrorType": error.code}) from error
+        return principal, _again(body, receive)
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_S):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise Problem(400, "the client left before its request's body was here")
+                    part = message.get("body", b"")
+                    size += len(part)
+                    self._held_bytes += len(part)
+                    if size > BODY_BYTES_MAX:
+                        raise Problem(413, f"the body of a signed request takes more than {BODY_BYTES_MAX:,} bytes")
+                    if self._held_bytes > HELD_BYTES_MAX:
+                        raise Problem(503, "too many signed requests at once", headers={"Retry-After": "1"})
+                    parts.append(part)
+                    more = message.get("more_body", False)
+        except TimeoutError as error:
+            raise Problem(408, f"the request's body was not here within {BODY_S:g} s") from error
+        finally:
+            self._held_bytes -= size
+        return b"".join(parts)
+
+
+def _request(scope: Scope) -> sigv4.Request:
+    return sigv4.Request(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=[(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]],
+    )
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """`receive` that gives `body` first, then what comes from the client (that it left)."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
