@@ -135,7 +135,7 @@ def find(handler: Handler) -> AnyFunction:
 
 def answer(function: AnyFunction, call: Call) -> Answer:
     """Call the handler."""
-    process = Process(name=call.name, data_dir=call.data_dir, registry=Registry(), bus_url=call.bus_url)
+    process = Process(name=call.name, data_dir=call.data_dir, registry=Registry(), parents_bus_url=call.bus_url)
     rows = _NoRows()
     batch: Any = None
     try:

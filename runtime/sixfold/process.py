@@ -33,8 +33,8 @@ class Process:
     clock: clocks.Clock = field(default_factory=clocks.SystemClock)
     bus: port.Bus | None = None
     """Entered already; None for a service that declares `bus=False`."""
-    bus_url: str = ""
-    """Where the bus is; that of `bus` unless given, as to a process that calls a handler and has no bus itself."""
+    parents_bus_url: str = ""
+    """Where the bus of the parent is, in a process that only calls a handler and has none itself."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The service's own options, such as {"copy": "a1"}."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,9 +44,12 @@ class Process:
     resources: Resources = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.bus is not None:
-            self.bus_url = self.bus.url
         self.resources = Resources(self)
+
+    @property
+    def bus_url(self) -> str:
+        """Where the bus is; empty where there is none."""
+        return self.parents_bus_url if self.bus is None else self.bus.url
 
     def require_bus(self) -> port.Bus:
         """The bus, for services that declared that they need it."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import types
 from pathlib import Path
 
 import pytest
 
+from sixfold import Batch, Retry
+from sixfold.bus import NewRecord, TopicSpec
+from sixfold.lambdas import lambda_function
 from sixfold.testing import Harness
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -73,6 +77,22 @@ async def test_mail_without_an_outbox_is_set_aside_after_its_last_attempt(tmp_pa
         (letter,) = await harness.dead_letters(example.send_mail)
         assert letter.attempts == 5
         assert harness.clock.monotonic() >= 4 * 5.0
+
+
+async def test_a_lambda_handler_takes_orders_and_names_the_one_that_makes_no_sense(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """06-lambda: a handler that knows nothing of us; what it names comes again, alone in the end."""
+    batch, retry = Batch(size=10, bisect=True), Retry(attempts_max=2)
+    made = lambda_function(load("06-lambda/app.py").handler, topics=["orders"], name="orders", batch=batch, retry=retry)
+    async with Harness(made, topics=[TopicSpec(name="orders", partitions=1)]) as harness:
+        values = [{"order_id": f"o-{n}", "amount_cents": -1 if n == 4 else n} for n in range(10)]
+        await harness.publish_records(*(NewRecord(topic="orders", value=json.dumps(each).encode()) for each in values))
+        await harness.until_idle()
+        (letter,) = await harness.dead_letters(made)
+    assert letter.offset == 4
+    took = set(re.findall(r"orders took (o-\d)", capsys.readouterr().out))
+    assert took == {f"o-{n}" for n in range(10) if n != 4}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0*")), ids=lambda path: str(path.name))
