@@ -98,6 +98,12 @@ class Registry:
         """
         self._add(identifier, schema, f"schema {identifier}")
 
+    def schema(self, identifier: framing.Identifier) -> Schema | None:
+        """The schema that `identifier` means; None where this process does not know it."""
+        if isinstance(identifier, uuid.UUID) and identifier not in self._schemas:
+            identifier = self._by_guid().get(identifier, identifier)
+        return self._schemas.get(identifier)
+
     def use_frame(self, cls: type[Event], frame: framing.Frame) -> None:
         """Have events of `cls` written with `frame`, as a registry server names their schema."""
         self._frames[cls] = frame
