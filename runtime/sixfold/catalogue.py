@@ -16,6 +16,7 @@ from sixfold import capability, dead_letter, errors, reporting
 from sixfold.bus import port
 from sixfold.capability import Capability, Service
 from sixfold.function import AnyFunction
+from sixfold.lambdas import topics as lambda_topics
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 
@@ -23,11 +24,11 @@ SCHEMAS = Path(sixfold_events.__file__).parent / "schemas"
 SAMPLES = Path(sixfold_events.__file__).parent / "samples"
 
 
-TOPICS = (reporting.TOPIC,)
+TOPICS = (reporting.TOPIC, lambda_topics.INVOCATIONS)
 SYSTEM = Capability(
     name="system",
     summary="What the processes of the system say of themselves",
-    events=("sixfold_events.system",),
+    events=("sixfold_events.system", "sixfold_events.lambdas"),
     topics="sixfold.catalogue:TOPICS",
 )
 """The runtime's own events, described as any capability's."""

@@ -18,6 +18,7 @@ from sixfold import errors as failures
 from sixfold import invoking, running
 from sixfold.cli import common, reading, references
 from sixfold.function import AnyFunction
+from sixfold.lambdas import LambdaFunction, calling
 from sixfold.process import Process
 
 EVENT_BYTES_MAX = 16 * 1024 * 1024
@@ -79,6 +80,8 @@ async def _invoke(
     async with _process(ctx, emit=emit) as process:
         if emit:
             await running.create_topics(process.require_bus(), [function], common.known(ctx).topics_for([function]))
+        if isinstance(function, LambdaFunction):
+            return await calling.shown(function, data, process)
         return await invoking.invoke(function, data, process=process, event_type=event_type, emit=emit)
 
 

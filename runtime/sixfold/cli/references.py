@@ -13,7 +13,6 @@ from typing import Any
 from sixfold import capability, errors
 from sixfold.app import App
 from sixfold.function import AnyFunction, Function
-from sixfold.lambdas import lambda_function
 
 
 class AppReferenceError(errors.UsageError):
@@ -42,6 +41,8 @@ def functions_in(reference: str) -> tuple[AnyFunction, ...]:
             return tuple(dict.fromkeys(found))
         raise AppReferenceError(f"{reference}: holds no function; decorate one with @function(on=…)")
     if isinstance(value, types.FunctionType):
+        from sixfold.lambdas import lambda_function
+
         return (lambda_function(value),)
     raise AppReferenceError(f"{reference}: expected a Function, an App or a module, found {type(value).__name__}")
 

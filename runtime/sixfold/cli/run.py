@@ -15,7 +15,6 @@ from sixfold import errors as failures
 from sixfold.capability import Service
 from sixfold.cli import common, references
 from sixfold.function import AnyFunction, Retry
-from sixfold.lambdas import declaring
 from sixfold.process import Process
 from sixfold.supervisor import hosting, plan
 
@@ -74,6 +73,8 @@ def run(
     if handler is not None:
         if not topic:
             raise _usage("--lambda needs --topic; name the topics whose records it is given")
+        from sixfold.lambdas import declaring
+
         made = declaring.lambda_function(
             references.value_of(handler),
             topics=topic,
@@ -169,7 +170,7 @@ def _worker(
         name=plan.FUNCTIONS if every else "run." + "+".join(function.name for function in functions)[:64],
         data_dir=chosen.data_dir,
         registry=theirs.registry,
-        run=functools.partial(_work, functions, theirs),
+        run=functools.partial(_work, functions, theirs, every=every),
         bus_url=bus_url,
         alone=False,
     )
@@ -179,10 +180,16 @@ def _is_installed(function: AnyFunction) -> bool:
     return catalogue.installed().functions.get(function.name) is function
 
 
-async def _work(functions: tuple[AnyFunction, ...], theirs: catalogue.Catalogue, process: Process) -> None:
+async def _work(
+    functions: tuple[AnyFunction, ...], theirs: catalogue.Catalogue, process: Process, *, every: bool
+) -> None:
     from sixfold import running
+    from sixfold.lambdas import asynchronous
     from sixfold.registry.schemas import open_schemas
 
+    if every:
+        functions = (*functions, asynchronous.invoker(functions))
+    functions = tuple(each for each in functions if each.topics or each.topic_patterns)  # others are only invoked
     topics = theirs.topics_for(functions)
     schemas = await process.resources.get(open_schemas)
     await schemas.announce(cls for function in functions for cls in function.emits)

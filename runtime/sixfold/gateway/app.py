@@ -22,6 +22,7 @@ from sixfold.gateway.auth import Authentication, Guard
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.route import Gateway, Route
 from sixfold.gateway.signing import Signatures
+from sixfold.lambdas import invocations
 from sixfold.process import Process
 
 
@@ -39,6 +40,7 @@ def create_app(
     routes: list[Route] = [
         *observed.routes(),
         *cloudevents_http.routes(gateway, known, observed),
+        *invocations.routes(gateway, known.functions),
     ]
     for each in capabilities:
         if each.routes:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.runtime.cli.commands import Sixfold, until
+from tests.support import waiting
 
 from sixfold import bus
 from sixfold.bus import NewRecord
-from tests.support import waiting
 
 APP = Path(__file__).parents[3] / "examples" / "06-lambda" / "app.py"
 
 
 @pytest.fixture
-def sixfold(tmp_path: Path) -> Iterator[Sixfold]:
+def sixfold(tmp_path: Path) -> Sixfold:
     """On a data folder of its own."""
-    yield Sixfold(tmp_path / "data")
+    return Sixfold(tmp_path / "data")
 
 
 async def test_a_handler_is_run_from_its_file_for_the_records_of_a_topic(sixfold: Sixfold) -> None:
@@ -45,6 +44,18 @@ async def test_a_handler_is_run_from_its_file_for_the_records_of_a_topic(sixfold
         said, _ = await asyncio.to_thread(running.communicate, timeout=60)
     assert running.returncode == 0, said
     assert "app.handler took o-1" in said
+
+
+def test_a_handler_is_invoked_from_its_file(sixfold: Sixfold, tmp_path: Path) -> None:
+    """`sixfold invoke` shows what it returns, with any JSON as its event, and its error as Lambda has it."""
+    event = tmp_path / "event.json"
+    event.write_text('{"records": {}}')
+    outcome = sixfold.json("invoke", f"{APP}:handler", "--event", str(event))
+    assert (outcome["function"], outcome["result"]) == ("app.handler", {"batchItemFailures": []})
+    event.write_text("{}")
+    failed = sixfold.run("invoke", f"{APP}:handler", "--event", str(event), "--json")
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout.splitlines()[-1])["error"]["errorType"] == "KeyError"
 
 
 def test_what_is_no_handler_and_a_missing_topic_are_wrong_usage(sixfold: Sixfold) -> None:

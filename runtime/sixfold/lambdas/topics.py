@@ -1,0 +1,11 @@
+"""Topics of Lambda's API."""
+
+from __future__ import annotations
+
+from sixfold.bus.port import TopicSpec
+
+ASYNC_BYTES_MAX = 1024 * 1024
+"""Largest payload of an invocation that nobody waits for; AWS's own limit."""
+
+INVOCATIONS = TopicSpec(name="lambda.invocations", record_bytes_max=ASYNC_BYTES_MAX + 64 * 1024)
+"""Takes the largest payload with a client context (3,583 bytes at most) and our headers."""

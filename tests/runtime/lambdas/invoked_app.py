@@ -1,0 +1,55 @@
+"""Functions that the Invoke API calls: typed ones, and handlers in Lambda's shape."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from sixfold import Context, Event, PermanentError, TemporaryError, function
+from sixfold.lambdas import lambda_function
+
+
+class Asked(Event, key="name"):
+    name: str
+
+
+class Greeted(Event, key="name"):
+    name: str
+    greeting: str
+
+
+@function(on=Asked, emits=[Greeted], name="greet")
+async def greet(asked: Asked, ctx: Context) -> dict[str, str]:
+    """Greet somebody."""
+    if asked.name == "nobody":
+        raise PermanentError("nobody is there")
+    if asked.name == "later":
+        raise TemporaryError("not now")
+    print(f"greeting {asked.name}")  # noqa: T201 (as handlers do)
+    ctx.emit(Greeted(name=asked.name, greeting=f"hello {asked.name}"))
+    return {"greeting": f"hello {asked.name}"}
+
+
+@function(on=Asked, name="counting", tables=["counts"])
+async def counting(asked: Asked, ctx: Context) -> None:
+    """Keep a table."""
+
+
+def handler(event: Any, context: Any) -> Any:
+    """Whatever the event says."""
+    print("printed by the handler")  # noqa: T201 (as handlers do)
+    logging.getLogger("app").warning("logged by the handler")
+    if event == "fail":
+        raise ValueError("a bad event")
+    if event == "odd":
+        return {1, 2}
+    if event == "sleep":
+        time.sleep(1.0)
+    if event == "chatty":
+        print("x" * 10_000 + "end")  # noqa: T201 (as handlers do)
+    client = context.client_context
+    return {"got": event, "id": context.aws_request_id, "custom": client.custom if client else None}
+
+
+echo = lambda_function(handler, name="echo", timeout_s=0.5)
