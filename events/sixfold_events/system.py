@@ -38,10 +38,27 @@ class FunctionReport(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts by duration: one count for each of the report's `duration_bounds_s`, and one for longer ones."""
     halted: str = ""
     """Why its worker stopped for good (its code contradicts its declaration); empty while it runs."""
+    topics: list[str] = msgspec.field(default_factory=list)
+    """What it reads."""
+    start: str = "earliest"
+    """Where it begins in a partition that it has committed nothing of."""
+    timeout_s: float = 0.0
+    """What one call of the handler may take."""
+    breaker: str = ""
+    """Its circuit breaker's state, `closed`, `open` or `half-open`; empty where it has none."""
+    breaker_openings: int = 0
+    """How often its circuit breaker opened."""
+    batch_records: int = 0
+    """Records that its batches held; 0 where it takes one at a time."""
+    batch_counts: list[int] = msgspec.field(default_factory=list)
+    """Batches by size: one count for each of the report's `batch_bounds`, and one for larger ones."""
 
 
-class ProcessReported(Event, topic="system.processes", key="process"):
-    """A process runs functions, and these are their counters. Sent when they changed, every few seconds at most."""
+class ProcessReported(Event, topic="system.processes", key="process", version=2):
+    """A process runs functions, and these are their counters.
+
+    Sent when they changed, every few seconds at most, and every 20 seconds all the same: who is silent for long is gone.
+    """
 
     process: str
     """Name of the process, such as `functions`."""
@@ -53,6 +70,8 @@ class ProcessReported(Event, topic="system.processes", key="process"):
     """True in the last report of a process that was stopped in order."""
     duration_bounds_s: list[float] = msgspec.field(default_factory=list)
     """Upper bounds of the duration histogram, in seconds."""
+    batch_bounds: list[int] = msgspec.field(default_factory=list)
+    """Upper bounds of the batch size histogram, in records."""
     functions: list[FunctionReport] = msgspec.field(default_factory=list)
 
 

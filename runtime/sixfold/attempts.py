@@ -12,7 +12,7 @@ import structlog
 
 from sixfold import clock as clocks
 from sixfold import dead_letter, errors, invocation, lanes, replies, retries, timers
-from sixfold.breaker import Circuit
+from sixfold.breaker import Circuit, State
 from sixfold.bus import port
 from sixfold.calling import Caller, Runner
 from sixfold.context import Context
@@ -72,6 +72,11 @@ class Attempts:
         self._circuit = None if function.breaker is None else Circuit(function.breaker)
         self._log = structlog.get_logger().bind(function=function.name)
 
+    @property
+    def breaker(self) -> str:
+        """State of the circuit breaker; empty without one."""
+        return "" if self._circuit is None else self._circuit.state.value
+
     async def slice(self, runner: Runner, lane: lanes.Lane) -> None:
         """Handle records of `lane` until it is empty, one of them waits, or it is another lane's turn."""
         raise NotImplementedError
@@ -108,6 +113,7 @@ class Attempts:
         """Tell the circuit how a call ended."""
         if self._circuit is not None and self._circuit.ended(error, now_s):
             state, until_s = self._circuit.state, self._circuit.until_s
+            self._counters.breaker_openings += state is State.OPEN
             self._log.warning(
                 "the circuit breaker changed",
                 action="breaker",

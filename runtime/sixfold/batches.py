@@ -52,6 +52,7 @@ class Batches(Attempts):
         error = await self._call(runner, events, ctx, now)
         now, began = self._process.clock.monotonic(), now
         self._counters.observe(now - began)
+        self._counters.observe_batch(len(events))
         self._told(error or next(iter(ctx.failures.values()), None), now)
         if error is None:
             await self._partly(lane, taken, ctx, now)

@@ -10,6 +10,9 @@ from sixfold_events.system import FunctionReport
 BOUNDS_S: tuple[float, ...] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Upper bounds of the duration histogram: Prometheus' defaults, with 1 ms and 60 s."""
 
+BATCH_BOUNDS: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Upper bounds of the batch size histogram, in records: up to the largest batch that Lambda takes."""
+
 
 @dataclass
 class Counters:
@@ -29,6 +32,13 @@ class Counters:
     duration_sum_s: float = 0.0
     duration_counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     halted: str = ""
+    topics: list[str] = field(default_factory=list)
+    start: str = "earliest"
+    timeout_s: float = 0.0
+    breaker: str = ""
+    breaker_openings: int = 0
+    batch_records: int = 0
+    batch_counts: list[int] = field(default_factory=lambda: [0] * (len(BATCH_BOUNDS) + 1))
 
     def observe(self, seconds: float) -> None:
         """An attempt took `seconds`."""
@@ -36,6 +46,12 @@ class Counters:
         self.duration_sum_s += seconds
         self.duration_counts[bisect.bisect_left(BOUNDS_S, seconds)] += 1
 
+    def observe_batch(self, records: int) -> None:
+        """A batch of `records` was given to the handler."""
+        self.batch_records += records
+        self.batch_counts[bisect.bisect_left(BATCH_BOUNDS, records)] += 1
+
     def report(self) -> FunctionReport:
         """The counters as they are now, as part of an event."""
-        return FunctionReport(**{**vars(self), "duration_counts": list(self.duration_counts)})
+        lists = {name: list(value) for name, value in vars(self).items() if isinstance(value, list)}
+        return FunctionReport(**{**vars(self), **lists})

@@ -108,6 +108,11 @@ class Handling:
         """Lanes whose first records wait for their next attempt."""
         return sum(1 for lane in self._waits.lanes() if lane.state is lanes.State.WAITING)
 
+    @property
+    def breaker(self) -> str:
+        """State of the circuit breaker; empty without one."""
+        return self._attempts.breaker
+
     def waits(self, now_s: float) -> bool:
         """Whether a handler runs within its time limit, or a lane waits for a time that is still to come."""
         timeout_s = self._function.timeout_s

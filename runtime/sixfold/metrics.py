@@ -6,7 +6,7 @@ from the supervisor. Source: Prometheus exposition formats, text format 0.0.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sixfold_events.system import FunctionReport, ProcessReported
@@ -44,15 +44,29 @@ COUNTERS: dict[str, Metric] = {
     "emitted": Metric("sixfold_function_emitted_total", "counter", "Events that the function emitted."),
     "fenced": Metric("sixfold_function_fenced_total", "counter", "Settles refused because a rebalance came first."),
     "restarts": Metric(
-        "sixfold_function_restarts_total", "counter", "Restarts of the function's worker after a crash."
+        "sixfold_function_restarts_total", "counter", "Restarts of the function's worker after a crash, or stuck."
+    ),
+    "breaker_openings": Metric(
+        "sixfold_function_breaker_openings_total", "counter", "Times that the function's circuit breaker opened."
     ),
 }
 GAUGES: dict[str, Metric] = {
     "running": Metric("sixfold_function_running", "gauge", "Handlers that run now."),
     "retrying": Metric("sixfold_function_retrying", "gauge", "Records that wait for their next attempt."),
 }
+BREAKER = Metric(
+    "sixfold_function_breaker_state", "gauge", "The function's circuit breaker: 0 closed, 1 half open, 2 open."
+)
+BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
 HALTED = Metric("sixfold_function_halted", "gauge", "1 where the function's worker stopped for good.")
 DURATION = Metric("sixfold_function_duration_seconds", "histogram", "Time of the attempts.")
+BATCH = Metric("sixfold_function_batch_records", "histogram", "Records of the batches that the handler was given.")
+AGE = Metric(
+    "sixfold_function_oldest_record_age_seconds", "gauge", "Age of the oldest record that is not committed; 0 without."
+)
+STALLED = Metric(
+    "sixfold_function_stalled", "gauge", "1 where the function has records to handle and nothing moves; see /functions."
+)
 LAG = Metric("sixfold_function_lag_records", "gauge", "Records that the function has not committed, by partition.")
 BUS_UP = Metric("sixfold_bus_up", "gauge", "1 where the bus answers the gateway.")
 PROCESS_UP = Metric("sixfold_process_up", "gauge", "1 where the process of the system runs and is ready.")
@@ -67,9 +81,13 @@ PUBLISHED = Metric("sixfold_gateway_events_total", "counter", "Events published 
 METRICS: tuple[Metric, ...] = (
     *COUNTERS.values(),
     *GAUGES.values(),
+    BREAKER,
     HALTED,
     DURATION,
+    BATCH,
     LAG,
+    AGE,
+    STALLED,
     BUS_UP,
     PROCESS_UP,
     PROCESS_RESTARTS,
@@ -96,12 +114,24 @@ def _of_function(report: ProcessReported, function: FunctionReport) -> list[Samp
         Sample(metric.name, labels, float(getattr(function, field))) for field, metric in {**COUNTERS, **GAUGES}.items()
     ]
     samples.append(Sample(HALTED.name, labels, 1.0 if function.halted else 0.0))
+    if function.breaker:
+        samples.append(Sample(BREAKER.name, labels, float(BREAKER_STATES.get(function.breaker, 0))))
+    samples += _histogram(DURATION, labels, report.duration_bounds_s, function.duration_counts, function.duration_sum_s)
+    if function.batch_records:
+        samples += _histogram(BATCH, labels, report.batch_bounds, function.batch_counts, function.batch_records)
+    return samples
+
+
+def _histogram(
+    metric: Metric, labels: Mapping[str, str], bounds: Sequence[float], counts: Sequence[int], summed: float
+) -> list[Sample]:
+    samples: list[Sample] = []
     total = 0
-    for bound, count in zip([*map(_number, report.duration_bounds_s), "+Inf"], function.duration_counts, strict=False):
+    for bound, count in zip([*map(_number, bounds), "+Inf"], counts, strict=False):
         total += count
-        samples.append(Sample(DURATION.name, {**labels, "le": bound}, total, "_bucket"))
-    samples.append(Sample(DURATION.name, labels, function.duration_sum_s, "_sum"))
-    samples.append(Sample(DURATION.name, labels, total, "_count"))
+        samples.append(Sample(metric.name, {**labels, "le": bound}, total, "_bucket"))
+    samples.append(Sample(metric.name, labels, summed, "_sum"))
+    samples.append(Sample(metric.name, labels, total, "_count"))
     return samples
 
 

@@ -15,7 +15,7 @@ import structlog
 from sixfold import clock as clocks
 from sixfold import publisher
 from sixfold.bus import port
-from sixfold.counters import BOUNDS_S, Counters
+from sixfold.counters import BATCH_BOUNDS, BOUNDS_S, Counters
 from sixfold.process import Process
 from sixfold_events.system import ProcessReported
 
@@ -24,10 +24,12 @@ TOPIC = port.TopicSpec(
 )
 INTERVAL_S = 5.0
 """A third of Prometheus' usual scrape interval."""
+HEARTBEAT_S = 20.0
+"""A process that reports nothing for three times as long is taken for gone (`gateway/functions.py`)."""
 
 
 class Reporter:
-    """Publishes `ProcessReported` when counters changed, at most every `interval_s`."""
+    """Publishes `ProcessReported` when counters changed, at most every `interval_s`, and every `HEARTBEAT_S` anyway."""
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Reporter:
             process.require_bus(), source=f"/processes/{process.name}", clock=process.clock
         )
         self._last: ProcessReported | None = None
+        self._last_s = 0.0
 
     async def run(self) -> None:
         """Report until cancelled; where the bus does not take a report, the next one has it all."""
@@ -62,10 +65,13 @@ class Reporter:
             structlog.get_logger().info("the last report was not taken", action="report.missed", why=str(error))
 
     async def report(self, *, stopped: bool = False) -> None:
-        """Report now, unless nothing changed since the last time."""
+        """Report now, unless nothing changed since the last time and that was not long ago."""
         self._refresh()
         functions = [each.report() for each in self._counters]
-        if self._last is not None and self._last.functions == functions and self._last.stopped == stopped:
+        now = self._process.clock.monotonic()
+        last = self._last
+        same = last is not None and last.functions == functions and last.stopped == stopped
+        if same and now - self._last_s < HEARTBEAT_S:
             return
         event = ProcessReported(
             process=self._process.name,
@@ -74,7 +80,8 @@ class Reporter:
             reported_at_ms=clocks.now_ms(self._process.clock),
             stopped=stopped,
             duration_bounds_s=list(BOUNDS_S),
+            batch_bounds=list(BATCH_BOUNDS),
             functions=functions,
         )
         await self._publisher.publish(event)
-        self._last = event
+        self._last, self._last_s = event, now

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import structlog
 
-from sixfold import alarms, dead_letter, errors, replies, reporting, retries, tending
+from sixfold import alarms, breaker, dead_letter, errors, replies, reporting, retries, tending
 from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.counters import Counters
@@ -98,7 +98,13 @@ class Run:
     ) -> None:
         """`bus_clock` is the workers' (`Worker`), and their watchdog's."""
         self.function = function
-        self.counters = Counters(function.name)
+        self.counters = Counters(
+            function.name,
+            topics=list(function.sources),
+            start=function.start.at,
+            timeout_s=function.timeout_s,
+            breaker="" if function.breaker is None else breaker.State.CLOSED.value,
+        )
         self.worker: Worker | None = None
         """The one that runs now."""
         self.bug: errors.FunctionBugError | None = None
@@ -121,6 +127,7 @@ class Run:
                 topics = await self._sources(stopping)
                 if stopping.is_set():
                     return
+                self.counters.topics = list(topics)
                 self.worker = Worker(
                     self.function,
                     self._process,

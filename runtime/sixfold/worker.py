@@ -192,6 +192,7 @@ class Worker:
     def count(self) -> None:
         """Bring the gauges among the counters up to date."""
         self.counters.running = self._handling.running
+        self.counters.breaker = self._handling.breaker
         self.counters.retrying = self._handling.retrying + len(self._alarms.retries_s())
 
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:

@@ -1,5 +1,5 @@
-"""How the system is, over HTTP: `/health` for everyone, `/metrics` for operators. Nothing here is assumed: the bus is
-asked, the supervisor is asked, and the processes' own reports are read from their topic.
+"""How the system is, over HTTP: `/health` for everyone, `/functions` and `/metrics` for operators. Nothing here is
+assumed: the bus is asked, the supervisor is asked, and the processes' own reports are read from their topic.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ import collections
 import contextlib
 
 import msgspec
-import structlog
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from sixfold import bus, catalogue, errors, metrics
-from sixfold.bus import port
-from sixfold.function import AnyFunction
-from sixfold.gateway.route import Gateway, Route
+from sixfold import catalogue, errors, metrics
+from sixfold import clock as clocks
+from sixfold.gateway import functions, watching
+from sixfold.gateway.problems import Problem
+from sixfold.gateway.route import Gateway, Principal, Route
 from sixfold.supervisor import control
-from sixfold_events import DecodeError
-from sixfold_events.system import ProcessReported
 
 _BUS_WAIT_S = 2.0
 _SUPERVISOR_WAIT_S = 2.0
 _FRESH_S = 0.5
 """Health is asked anew at most this often, however many ask: it is public."""
-_READ_AGAIN_S = 1.0
+_FUNCTIONS_WAIT_S = 5.0
+"""Functions that were not looked at within this are told as they were seen last."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -33,11 +32,29 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of `/health`."""
 
     status: str
-    """`ok`; `degraded` where a process of the system does not run; `down` where the bus does not answer."""
+    """`ok`; `degraded` where a process of the system does not run, or a function is not well; `down` where the bus does
+    not answer. A function that is not well, and a bus that does not answer, make the answer a 503."""
     bus: str
     """`up` or `down`."""
     processes: dict[str, str]
     """States of the system's processes by name; empty where this gateway runs without a supervisor."""
+
+
+class Verbose(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `/health?verbose`, for operators."""
+
+    status: str
+    bus: str
+    processes: dict[str, str]
+    functions: list[functions.FunctionStatus]
+
+
+class Functions(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `/functions`."""
+
+    at_ms: int
+    """Unix milliseconds of the gateway's clock: two answers give a rate."""
+    functions: list[functions.FunctionStatus]
 
 
 class Observation:
@@ -45,20 +62,19 @@ class Observation:
 
     def __init__(self, gateway: Gateway, known: catalogue.Catalogue) -> None:
         self._process = gateway.process
-        self._known = known
         self._requests: collections.Counter[tuple[str, int]] = collections.Counter()
         self._published: collections.Counter[str] = collections.Counter()
-        self._reports: dict[str, ProcessReported] = {}
+        self._watching = watching.Watching(gateway.process, known)
         self._seen: tuple[float, Health, control.SystemStatus | None] | None = None
         self._asking = asyncio.Lock()
-        self._reading: asyncio.Task[None] | None = None
-        gateway.on_start.append(self._start)
-        gateway.on_stop.append(self._stop)
+        gateway.on_start.append(self._watching.start)
+        gateway.on_stop.append(self._watching.stop)
 
     def routes(self) -> list[Route]:
-        """`/health` and `/metrics`."""
+        """`/health`, `/functions` and `/metrics`."""
         return [
             Route(path="/health", endpoint=self._health, public=True),
+            Route(path="/functions", endpoint=self._functions),
             Route(path="/metrics", endpoint=self._metrics),
         ]
 
@@ -70,14 +86,35 @@ class Observation:
         """Count an event that was published over HTTP."""
         self._published[event_type] += 1
 
-    async def _health(self, _request: Request) -> Response:
+    async def _health(self, request: Request) -> Response:
+        verbose = "verbose" in request.query_params
+        if verbose:
+            _check_operator(request)
         health, _ = await self._look()
+        found = await self._function_states(health)
+        ill = [each for each in found if not each.well]
+        status = "degraded" if ill and health.status == "ok" else health.status
+        told = msgspec.structs.replace(health, status=status)
         return Response(
-            msgspec.json.encode(health),
-            status_code=503 if health.status == "down" else 200,
+            msgspec.json.encode(Verbose(**msgspec.structs.asdict(told), functions=found) if verbose else told),
+            status_code=503 if health.status == "down" or ill else 200,
             media_type="application/json",
             headers={"Cache-Control": "no-store"},
         )
+
+    async def _functions(self, _request: Request) -> Response:
+        health, _ = await self._look()
+        answer = Functions(at_ms=clocks.now_ms(self._process.clock), functions=await self._function_states(health))
+        return Response(
+            msgspec.json.encode(answer), media_type="application/json", headers={"Cache-Control": "no-store"}
+        )
+
+    async def _function_states(self, health: Health) -> list[functions.FunctionStatus]:
+        if health.bus == "up":
+            with contextlib.suppress(errors.SixfoldError, TimeoutError):
+                async with asyncio.timeout(_FUNCTIONS_WAIT_S):
+                    return (await self._watching.now())[0]
+        return self._watching.stale()
 
     async def _look(self) -> tuple[Health, control.SystemStatus | None]:
         async with self._asking:
@@ -110,7 +147,7 @@ class Observation:
 
     async def _metrics(self, _request: Request) -> Response:
         health, system = await self._look()
-        samples = metrics.of_reports(self._reports.values())
+        samples = metrics.of_reports(self._watching.reports.living(self._process.clock.monotonic()))
         samples.append(metrics.Sample(metrics.BUS_UP.name, {}, 1 if health.bus == "up" else 0))
         for each in system.processes if system else ():
             labels = {"process": each.name}
@@ -121,61 +158,31 @@ class Observation:
         for event_type, count in sorted(self._published.items()):
             samples.append(metrics.Sample(metrics.PUBLISHED.name, {"type": event_type}, count))
         if health.bus == "up":
-            samples.extend(await self._lags())
+            samples.extend(await self._lying())
         return PlainTextResponse(metrics.render(samples), media_type=metrics.CONTENT_TYPE)
 
-    async def _lags(self) -> list[metrics.Sample]:
-        opened = self._process.require_bus()
-        samples: list[metrics.Sample] = []
-        for function in self._known.functions.values():
-            try:
-                async with asyncio.timeout(_BUS_WAIT_S):
-                    lag = await opened.lag(function.name, await _sources(opened, function))
-            except (errors.SixfoldError, TimeoutError):
-                continue  # a topic that is not made yet, or a bus that just went: the rest is worth telling
-            for partition, records in sorted(lag.items()):
-                labels = {
-                    "function": function.name,
-                    "topic": partition.topic,
-                    "partition": str(partition.partition),
-                }
-                samples.append(metrics.Sample(metrics.LAG.name, labels, records))
+    async def _lying(self) -> list[metrics.Sample]:
+        found, lags = await self._watching.now()
+        samples = [
+            metrics.Sample(
+                metrics.LAG.name,
+                {"function": name, "topic": tp.topic, "partition": str(tp.partition)},
+                records,
+            )
+            for name, lag in lags.items()
+            for tp, records in sorted(lag.items())
+        ]
+        for each in found:
+            labels = {"function": each.name}
+            if each.age_s is not None:
+                samples.append(metrics.Sample(metrics.AGE.name, labels, round(each.age_s, 3)))
+            samples.append(metrics.Sample(metrics.STALLED.name, labels, 1 if each.status == "stalled" else 0))
         return samples
 
-    async def _start(self) -> None:
-        self._reading = asyncio.create_task(self._read(), name="read process reports")
 
-    async def _stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
-
-    async def _read(self) -> None:
-        """Fold the processes' reports, for ever; a bus that goes away is waited for."""
-        topic = ProcessReported.__event__.topic
-        opened = self._process.require_bus()
-        while True:
-            try:
-                spec = (await opened.topics()).get(topic)
-                if spec is not None:
-                    partitions = [bus.TopicPartition(topic, number) for number in range(spec.partitions)]
-                    async with opened.assign(partitions) as consumer:
-                        while True:
-                            for records in (await consumer.fetch(wait_s=5.0)).values():
-                                for record in records:
-                                    self._fold(record)
-            except errors.SixfoldError as error:
-                structlog.get_logger().warning("no reports now", action="reports_interrupted", error=str(error))
-            await self._process.clock.sleep(_READ_AGAIN_S)
-
-    def _fold(self, record: bus.Record) -> None:
-        with contextlib.suppress(DecodeError):
-            report = self._process.registry.decode_as(ProcessReported, record.value)
-            if isinstance(report, ProcessReported):
-                self._reports[report.process] = report
-
-
-async def _sources(bus: port.Bus, function: AnyFunction) -> tuple[str, ...]:
-    """What the function reads now."""
-    return function.sources_among(await bus.topics()) if function.topic_patterns else function.sources
+def _check_operator(request: Request) -> None:
+    principal: Principal | None = request.scope.get("principal")
+    if principal is None:
+        raise Problem(401, "details are for operators: show the bootstrap credential, or ask for /health alone")
+    if principal.kind != "operator":
+        raise Problem(403, "details are for operators; /health alone is for everyone")

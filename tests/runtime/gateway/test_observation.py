@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.support import waiting
 
 from sixfold import bus, catalogue, metrics
+from sixfold import clock as clocks
 from sixfold.publisher import Publisher
 from sixfold_events.system import FunctionReport, ProcessReported
 
@@ -37,22 +38,33 @@ async def test_metrics_hold_lag_counters_and_requests(gateway: Running) -> None:
         process="functions",
         pid=1,
         started_at_ms=1,
-        reported_at_ms=2,
+        reported_at_ms=clocks.now_ms(gateway.process.clock),
         duration_bounds_s=[0.1, 1.0],
+        batch_bounds=[1, 10],
         functions=[
             FunctionReport(
-                function=function.name, records=7, failures=2, duration_sum_s=1.25, duration_counts=[3, 2, 1]
+                function=function.name,
+                records=7,
+                failures=2,
+                duration_sum_s=1.25,
+                duration_counts=[3, 2, 1],
+                breaker="open",
+                breaker_openings=3,
+                batch_records=5,
+                batch_counts=[1, 1, 0],
+                topics=list(function.topics),
             )
         ],
     )
     await Publisher(gateway.bus, source="/tests").publish(report)
     topic = function.topics[0]
-    await gateway.bus.publish([bus.NewRecord(topic, b"x", partition=0)])
+    hour_ago_ms = clocks.now_ms(gateway.process.clock) - 3_600_000
+    await gateway.bus.publish([bus.NewRecord(topic, b"x", partition=0, timestamp_ms=hour_ago_ms)])
     await gateway.stranger.get("/nothing")
 
     async def reported() -> str:
         text = (await gateway.operator.get("/metrics")).text
-        return text if "sixfold_function_records_total" in text else ""
+        return text if "sixfold_function_records_total" in text and 'partition="0"} 1' in text else ""
 
     text = await waiting.eventually(reported, "the report is folded in")
     labels = f'function="{function.name}",process="functions"'
@@ -67,6 +79,50 @@ async def test_metrics_hold_lag_counters_and_requests(gateway: Running) -> None:
     assert f'sixfold_function_lag_records{{function="{function.name}",topic="{topic}",partition="0"}} 1' in lines
     assert 'sixfold_gateway_requests_total{method="GET",status="401"} 1' in lines
     assert "sixfold_bus_up 1" in lines
+    assert f"sixfold_function_breaker_state{{{labels}}} 2" in lines
+    assert f"sixfold_function_breaker_openings_total{{{labels}}} 3" in lines
+    assert f'sixfold_function_batch_records_bucket{{{labels},le="1"}} 1' in lines
+    assert f"sixfold_function_batch_records_sum{{{labels}}} 5" in lines
+    assert f'sixfold_function_stalled{{function="{function.name}"}} 0' in lines
+    (age,) = [
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith(f'sixfold_function_oldest_record_age_seconds{{function="{function.name}"}}')
+    ]
+    assert 3600 <= age < 3700
+
+
+async def test_health_is_degraded_where_a_function_stopped_for_good_and_details_are_for_operators(
+    gateway: Running,
+) -> None:
+    """Everyone hears that something is wrong, by status and code; only who shows a credential hears what."""
+    name = next(iter(catalogue.installed().functions))
+    report = ProcessReported(
+        process="functions",
+        pid=1,
+        started_at_ms=1,
+        reported_at_ms=clocks.now_ms(gateway.process.clock),
+        functions=[FunctionReport(function=name, halted="emitted what it does not declare")],
+    )
+    answer = await gateway.operator.get("/health?verbose")
+    assert answer.status_code == 200
+    assert {each["name"]: each["status"] for each in answer.json()["functions"]}[name] == "idle"
+    await Publisher(gateway.bus, source="/tests").publish(report)
+
+    async def degraded() -> bool:
+        return (await gateway.stranger.get("/health")).status_code == 503
+
+    await waiting.eventually(degraded, "health says 503")
+    answer = await gateway.stranger.get("/health")
+    assert answer.json() == {"status": "degraded", "bus": "up", "processes": {}}
+    verbose = await gateway.operator.get("/health?verbose")
+    listed = await gateway.operator.get("/functions")
+    for functions in (verbose.json()["functions"], listed.json()["functions"]):
+        (found,) = [each for each in functions if each["name"] == name]
+        assert (found["status"], found["reason"]) == ("halted", "emitted what it does not declare")
+        assert found["processes"] == ["functions"]
+    for path in ("/health?verbose", "/functions"):
+        assert (await gateway.stranger.get(path)).status_code == 401
 
 
 def test_every_metric_is_described_before_its_values_and_escaped() -> None:
