@@ -13,7 +13,11 @@ from tests.conftest import missing
 from tests.support import brokers, buses, naming, waiting
 from tests.support.records import make
 
+from sixfold import clock as clocks
 from sixfold.bus import port
+from sixfold.bus.kafka import overdue
+from sixfold.bus.kafka import settings as kafka_settings
+from sixfold.bus.kafka.client import KafkaBus
 
 
 @pytest.fixture
@@ -82,3 +86,23 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_the_cons
         every = {port.Position(topic, p, offset): b"%06d" % offset for p in range(2) for offset in range(ends[p])}
         assert seen == every
         assert set(acknowledged) == set(every)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_publish_outlasts_a_broker_that_is_away_for_longer_than_a_request_may_take(
+    own_broker: tuple[str, Path], tmp_path: Path
+) -> None:
+    """It waits as long as `publish_timeout_s` says: a broker that does not answer says nothing of the topic."""
+    bootstrap, folder = own_broker
+    settings = kafka_settings.KafkaSettings(request_timeout_s=0.5, publish_timeout_s=120)
+    async with KafkaBus(bootstrap, data_dir=tmp_path, clock=clocks.SystemClock(), settings=settings) as bus:
+        topic = await make(bus, naming.Names()("t"))
+        await bus.publish([port.NewRecord(topic, b"before")])
+        await asyncio.to_thread(brokers.kill_local, folder)
+        publishing = asyncio.create_task(bus.publish([port.NewRecord(topic, b"meanwhile")]))
+        given_up = await asyncio.wait({publishing}, timeout=overdue.CHECK_S + 2 * settings.request_timeout_s + 1)
+        assert not given_up[0]
+        await asyncio.to_thread(brokers.start_local, folder)
+        assert await publishing == [port.Position(topic, 0, 1)]

@@ -309,7 +309,12 @@ class Publisher:
     async def _check(self, topic: str, waited_s: float) -> None:
         """Raise when a delivery to `topic` that has waited for so long can be given up."""
         self._admin.forget(topic)
-        await self._admin.find(topic)
+        try:
+            await self._admin.find(topic)
+        except port.BusUnavailableError:
+            if waited_s < self._settings.publish_timeout_s:
+                return  # whether the topic is gone cannot be known yet; the broker may be on its way back
+            raise
         if waited_s >= self._settings.publish_timeout_s:
             raise failures.unavailable(
                 self._bootstrap, f"publishing to {topic}", f"nothing for {waited_s:.0f} s; it may be stored yet"
