@@ -117,6 +117,13 @@ Ends: `tests/contracts/test_ends.py`
 - A reader that was behind gets past what is gone, and then reads what comes.
   test_the_end_is_reached_where_retention_took_everything
 
+Ages (`sixfold.gateway.ages`, what is measured by reading): `tests/contracts/test_ages.py`
+
+- Groups that stand in one partition each get the first record there; where nothing lies there is none.
+  test_the_first_record_at_each_position_is_found_and_read_once
+- The others have their turn in the next look.
+  test_a_look_reads_a_bounded_number_of_partitions
+
 Groups: `tests/contracts/test_groups.py`
 
 - Every partition belongs to one member; together they read everything, nothing twice.
