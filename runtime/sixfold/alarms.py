@@ -15,6 +15,7 @@ from sixfold.function import AnyFunction
 from sixfold.outputs import counted_bytes
 from sixfold.partition import Partition
 from sixfold.settling import Settler
+from sixfold.state import PartitionState
 from sixfold_events import cloudevents
 from sixfold_events.system import Tick
 
@@ -48,10 +49,12 @@ class Alarms:
 
     async def take(self, partition: Partition) -> None:
         """`partition` is this worker's now: load its timers, and set the function's tick where there is none."""
-        partition.timers.load(await partition.reader.state_scan(timers.TABLE, partition.tp.partition))
+        state = partition.state
+        if state.partitions[0] is partition:  # the others of its number share what it loads
+            state.timers.load(await state.reader.state_scan(timers.TABLE, state.number))
         every = self._function.every
         if every is not None and partition.tp == port.TopicPartition(TICKS.name, 0):
-            known = partition.timers.get(TICK.encode())
+            known = state.timers.get(TICK.encode())
             if known is None or dict(known.headers).get(CADENCE) != str(every).encode():
                 self._settle(partition, [], timers.put(TICK, 0, self._tick(every, clocks.now_ms(self._clock))))
         self.changed()
@@ -72,8 +75,8 @@ class Alarms:
         topic = self._function.retry_topic  # no other timer goes there
         return [
             timer.due_ms / 1000 + offset_s
-            for partition in self._partitions.values()
-            for timer in partition.timers.all()
+            for state in self._states()
+            for timer in state.timers.all()
             if timer.topic == topic
         ]
 
@@ -95,19 +98,23 @@ class Alarms:
                 for wait in waits:
                     wait.cancel()
 
+    def _states(self) -> list[PartitionState]:
+        """Those whose timers are this worker's to fire: nothing of them is being given up."""
+        states = dict.fromkeys(partition.state for partition in self._partitions.values())
+        return [state for state in states if all(each.accepting for each in state.partitions)]
+
     def _next_ms(self) -> int | None:
-        times = [each.timers.next_ms for each in self._partitions.values() if each.accepting]
+        times = [state.timers.next_ms for state in self._states()]
         return min((time for time in times if time is not None), default=None)
 
     def _fire(self, now_ms: int) -> None:
-        for partition in list(self._partitions.values()):
-            if not partition.accepting:
-                continue
-            for key, timer in partition.timers.due(now_ms):
+        for state in self._states():
+            partition = next(each for each in state.partitions if each.accepting)
+            for key, timer in state.timers.due(now_ms):
                 following = None
                 if self._function.every is not None and key == TICK.encode():
                     following = self._tick(self._function.every, max(now_ms, timer.due_ms))
-                put = timers.put(key.decode(), partition.tp.partition, following)
+                put = timers.put(key.decode(), state.number, following)
                 self._settle(partition, [timer.record()], put)
                 if self._settler.full:
                     return
@@ -135,4 +142,4 @@ class Alarms:
         message = cloudevents.encode(Tick(function=name, at_ms=due_ms), attributes)
         headers = [*message.headers, (CADENCE, str(every).encode())]
         record = port.NewRecord(topic=topic, value=message.value, key=message.key, headers=headers)
-        return timers.of(record, due_ms=due_ms, source=port.TopicPartition(topic, 0))
+        return timers.of(record, due_ms=due_ms)

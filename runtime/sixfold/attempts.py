@@ -170,7 +170,8 @@ class Attempts:
         original = self._original(record)
         due_ms = clocks.now_ms(self._process.clock) + round(wait_s * 1000)
         returned = self._returned(record)._replace(attempt=attempt)
-        timer = retries.timer_of(self._function, returned, due_ms=due_ms, source=partition.tp)
+        partitions = self._outputs.partitions_of(self._function.retry_topic)
+        timer = retries.timer_of(self._function, returned, due_ms=due_ms, partitions=partitions)
         put = timers.put(retries.name_of(original), record.partition, timer)
         if row_bytes(put) > port.ROW_BYTES_MAX:
             why = f"too large to wait for its retry ({row_bytes(put)} bytes, at most {port.ROW_BYTES_MAX})"

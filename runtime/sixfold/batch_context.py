@@ -110,7 +110,7 @@ class _BatchItem(Context):
     def __init__(self, batch: BatchContext, place: int, shared: dict[tuple[str, Partition], dict[str, bytes | None]]):
         record, partition = batch.items[place]
         super().__init__(batch.function, record, batch.process, partition.tables, batch.attempt)
-        self.source = partition.tp
+        self.number = partition.tp.partition
         self._shared = {name: shared.setdefault((name, partition), {}) for name in batch.function.tables}
 
     def _open(self, name: str) -> Table:

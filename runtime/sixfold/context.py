@@ -108,10 +108,10 @@ class Context:
         "_tables",
         "attempt",
         "function",
+        "number",
         "process",
         "reader",
         "record",
-        "source",
         "timers",
     )
 
@@ -123,8 +123,8 @@ class Context:
         """The record as read: topic, partition, offset, key, headers, original bytes."""
         self.process = process
         self.reader = reader
-        self.source: port.TopicPartition | None = None
-        """Partition that timers belong to where that is not the record's: a retry was read from another."""
+        self.number: int | None = None
+        """Partition number that timers belong to, where it may be another than the record's: for retries."""
         self.attempt = attempt
         """1 for the first delivery of this record in this process."""
         self._attributes: cloudevents.Attributes | None = None
@@ -186,15 +186,10 @@ class Context:
     def schedule(self, at: datetime.datetime | datetime.timedelta, event: Event, *, name: str | None = None) -> None:
         """Publish `event` at a time (with a zone), or so long from now; durable once the handler returned.
 
-        A timer set again under its `name` replaces the one before, of the same source partition (so of the same key);
-        `unschedule` takes it away. Raises UndeclaredEmitError as `emit` does, and FunctionBugError for a name together
-        with `Retry(mode="topic")`, since a retry belongs to another partition than the record that it retries.
+        A timer set again under its `name` replaces the one before, of the same partition number (so of the same key);
+        `unschedule` takes it away. Raises UndeclaredEmitError as `emit` does.
         """
         self._check_declared(event)
-        if name is not None and self.function.defers:
-            raise errors.FunctionBugError(
-                f'{self.function.name}: the timer {name!r} has a name, which needs Retry(mode="block")'
-            )
         if isinstance(at, datetime.timedelta):
             due_ms = clocks.now_ms(self.clock) + round(at.total_seconds() * 1000)
         elif at.tzinfo is None:
@@ -282,13 +277,13 @@ class Context:
         if not self._tables and not self.timers:
             return []
         puts = [put for table in self._tables.values() for put in table.writes()]
-        source = self.source or port.TopicPartition(self.record.topic, self.record.partition)
+        number = self.record.partition if self.number is None else self.number
         for index, (name, entry) in enumerate(self.timers.items()):
             timer = None
             if entry is not None:
                 due_ms, event = entry
-                timer = timers_.of(self._record(event, -1 - index, due_ms), due_ms=due_ms, source=source)
-            puts.append(timers_.put(name, source.partition, timer))
+                timer = timers_.of(self._record(event, -1 - index, due_ms), due_ms=due_ms)
+            puts.append(timers_.put(name, number, timer))
         return puts
 
     def _record(self, event: Event, index: int, time_ms: int) -> port.NewRecord:

@@ -48,7 +48,12 @@ class Handling:
         self._on_change = on_change
         self._caller = calling.Caller(function, threads_max=function.concurrency)
         self._lanes = lanes.Lanes(
-            function.ordering, function.concurrency, function.batch, gather=self._gather, full=self._full
+            function.ordering,
+            function.concurrency,
+            function.batch,
+            gather=self._gather,
+            full=self._full,
+            tables=bool(function.tables),
         )
         self._runners = [calling.Runner() for _ in range(function.concurrency)]
         self._idle: list[asyncio.Future[None]] = []

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from sixfold.bus import port
 from sixfold.function import Batch, Ordering
 from sixfold.partition import Partition, size_of
+from sixfold.state import PartitionState
 
 LANES_PER_RUNNER = 16
 """More lanes than runners: a key that waits for its retry holds up a sixteenth of a runner's keys, not all."""
@@ -62,10 +63,15 @@ class Lanes:
         batch: Batch | None = None,
         gather: Callable[[Lane], None] = lambda lane: None,
         full: Callable[[Lane], None] = lambda lane: None,
+        *,
+        tables: bool = False,
     ) -> None:
-        """`gather` is told of a lane that begins to gather a batch, `full` of one that has it before its window ends."""
+        """With `tables` partitions of one number share a lane: their handlers read and write the same rows.
+
+        `gather` is told of a lane that begins to gather a batch, `full` of one that has it before its window ends."""
         self._ordering = ordering
         self._batch = batch
+        self._tables = tables
         self._gather = gather
         self._full = full
         # Batches fill sooner in fewer lanes.
@@ -74,7 +80,7 @@ class Lanes:
         self._keyless = itertools.cycle(self._keyed)
         self._open = Lane()
         """With ordering "none": the one queue, which any number of runners work on at once."""
-        self._by_partition: dict[Partition, Lane] = {}
+        self._by_partition: dict[Partition | PartitionState, Lane] = {}
         self.ready: deque[Lane] = deque()
 
     def add(self, partition: Partition, records: Sequence[port.Record]) -> None:
@@ -88,7 +94,9 @@ class Lanes:
                     lane.bytes += size_of(record)
                 self._wake(lane)
             return
-        lane = self._open if self._ordering == "none" else self._by_partition.setdefault(partition, Lane())
+        lane = self._open
+        if self._ordering == "partition":
+            lane = self._by_partition.setdefault(partition.state if self._tables else partition, Lane())
         lane.items.extend(zip(records, itertools.repeat(partition)))
         if self._batch is not None:
             lane.bytes += sum(map(size_of, records))
@@ -159,6 +167,8 @@ class Lanes:
     def drop(self, partition: Partition) -> None:
         """Forget the lane of a partition that is gone; records in shared lanes are skipped when their turn comes."""
         self._by_partition.pop(partition, None)
+        if not any(each.owned for each in partition.state.partitions):
+            self._by_partition.pop(partition.state, None)
 
     def _wake(self, lane: Lane) -> None:
         if lane.state is State.IDLE:

@@ -24,10 +24,16 @@ class OutputCheck:
     def __init__(self, result_bytes_max: int = DEFAULT.result_bytes_max) -> None:
         self._result_bytes_max = result_bytes_max
         self._limits: dict[str, int] = {}
+        self._partitions: dict[str, int] = {}
 
     def learn(self, topics: Mapping[str, port.TopicSpec]) -> None:
         """Take the limits from `topics`, the bus's own word."""
         self._limits = {name: spec.record_bytes_max for name, spec in topics.items()}
+        self._partitions = {name: spec.partitions for name, spec in topics.items()}
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions `topic` had when it was looked at; 0 for one that was not there."""
+        return self._partitions.get(topic, 0)
 
     def measure(self, function: AnyFunction, outputs: Sequence[port.NewRecord], rows: Sequence[port.StatePut]) -> int:
         """Bytes of what a handler made of one record.

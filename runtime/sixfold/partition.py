@@ -1,4 +1,4 @@
-"""One partition for as long as this worker has it: which records are under way, and what waits to be settled.
+"""One partition for as long as this worker has it: which records are under way, and how far they are done.
 
 A partition that comes back after a rebalance is a new `Partition`, so nothing of an earlier assignment can be settled
 in the name of a later one.
@@ -7,41 +7,13 @@ in the name of a later one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from sixfold import gaps
 from sixfold.bus import port
 from sixfold.context import TableReader
-from sixfold.limits import DEFAULT
-from sixfold.tables import Tables
-from sixfold.timers import Timers
+from sixfold.state import PartitionState
 from sixfold.watermark import Watermark
-
-if TYPE_CHECKING:
-    from sixfold.seen import Seen
-
-
-@dataclass(slots=True, eq=False)
-class Share:
-    """What a partition brings to one settle: results of whole records, and how far they let it be committed."""
-
-    partition: Partition
-    outputs: list[port.NewRecord] = field(default_factory=list)
-    state: dict[tuple[str, bytes], port.StatePut] = field(default_factory=dict)
-    offset: int | None = None
-    """Outputs and rows of every record below it are in this share or in an earlier one."""
-    resting: int | None = None
-    """Without an `offset` how far the partition was committed, or may be: rows and notes need an offset beside them."""
-    note: str = ""
-    """Offsets finished above the committed one (`gaps.py`)."""
-    size_bytes: int = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to settle."""
-        return self.offset is None and self.resting is None and not self.outputs
 
 
 class Partition:
@@ -49,24 +21,21 @@ class Partition:
 
     __slots__ = (
         "_done",
-        "_on_timer",
-        "_share",
-        "_share_bytes_max",
-        "_shares",
         "accepting",
         "alone",
         "backlog_bytes",
         "backlog_records",
         "base",
         "highest",
+        "moved",
         "next_offset",
         "owned",
         "paused",
-        "reader",
+        "rested",
         "running",
         "seen",
+        "state",
         "tables",
-        "timers",
         "tp",
         "watermark",
     )
@@ -76,21 +45,19 @@ class Partition:
         tp: port.TopicPartition,
         reader: TableReader,
         *,
-        share_bytes_max: int = DEFAULT.settle_bytes_max,
+        state: PartitionState | None = None,
         base: int = 0,
         note: str = "",
-        on_timer: Callable[[], None] = lambda: None,
     ) -> None:
-        """`base` is where reading begins, `note` was committed with it, `on_timer` is called when a timer was set. A share is closed before it grows beyond `share_bytes_max`; one record's results are never divided."""
+        """`state` is shared by the worker's partitions of its number; `base` is where reading begins, `note` was
+        committed with it."""
         self.tp = tp
         self.alone = (self,)
         """Just this one, for whoever takes several."""
-        self.reader = reader
-        self.tables = Tables(reader)
-        self.timers = Timers(tp)
-        self.seen: Seen | None = None
-        """With delivery "effectively-once": the events that were handled."""
-        self._on_timer = on_timer
+        self.state = PartitionState(tp.partition, reader) if state is None else state
+        self.state.partitions.append(self)
+        self.tables = self.state.tables
+        self.seen = self.state.seen
         self._done = deque(gaps.decode(base, note))
         self.base = base
         """Where reading began: what is committed, or may be."""
@@ -107,9 +74,10 @@ class Partition:
         self.backlog_records = 0
         """Fetched and not done yet."""
         self.backlog_bytes = 0
-        self._share_bytes_max = share_bytes_max
-        self._shares: list[Share] = []
-        self._share = Share(self)
+        self.moved = False
+        """Whether it may be committed further than what waits to be settled says."""
+        self.rested = False
+        """Whether records were finished above one that is not, since something was handed out to be settled."""
 
     def take_in(self, records: Sequence[port.Record]) -> Sequence[port.Record]:
         """Begin `records`; returns those that had not been given before."""
@@ -139,38 +107,27 @@ class Partition:
 
     def made(self, outputs: Sequence[port.NewRecord], puts: Sequence[port.StatePut], size_bytes: int) -> None:
         """A record came to these: the next handler sees the rows, a settle stores all of it. Call `finish` after it."""
-        share = self._share
-        if share.size_bytes and share.size_bytes + size_bytes > self._share_bytes_max:
-            self._shares.append(share)
-            share = self._share = Share(self)
-        share.size_bytes += size_bytes
-        share.outputs += outputs
-        if puts:
-            self._rest(share)
-            self.tables.wrote(puts)
-            if self.timers.wrote(puts):
-                self._on_timer()
-            for put in puts:
-                share.state[put.table, put.key] = put
+        self.state.made(outputs, puts, size_bytes)
 
     def finish(self, record: port.Record) -> None:
         """`record` is done: its offset may be settled as soon as all before it are."""
         self.backlog_records -= 1
         self.backlog_bytes -= size_of(record)
         if self.watermark.finish(record.offset):
-            self._share.offset = self.watermark.position
+            self.moved = True
         else:
-            self._rest(self._share)
+            self.rested = True
 
     def _finish(self, offset: int) -> None:
         if self.watermark.finish(offset):
-            self._share.offset = self.watermark.position
+            self.moved = True
         else:
-            self._rest(self._share)
+            self.rested = True
 
-    def _rest(self, share: Share) -> None:
-        if share.resting is None:
-            share.resting = self.base if self.watermark.position is None else self.watermark.position
+    @property
+    def position(self) -> int:
+        """The offset that may be committed: every record below it is finished, or was before."""
+        return self.base if self.watermark.position is None else self.watermark.position
 
     @property
     def gap(self) -> bool:
@@ -187,22 +144,6 @@ class Partition:
     def leave_gap(self) -> None:
         """A record of the gap waits for its retry, so the gap cannot be closed before the partition goes."""
         self.highest = -1
-
-    @property
-    def dirty(self) -> bool:
-        """Whether something waits to be settled."""
-        return bool(self._shares) or not self._share.empty
-
-    def take_shares(self) -> list[Share]:
-        """Hand out what waits to be settled; it must be settled in this order."""
-        if not self._share.empty:
-            if self.watermark.gapped:
-                position = self.base if self.watermark.position is None else self.watermark.position
-                self._share.note = gaps.encode(position, self.watermark.ranges())
-            self._shares.append(self._share)
-            self._share = Share(self)
-        shares, self._shares = self._shares, []
-        return shares
 
 
 def size_of(record: port.Record) -> int:

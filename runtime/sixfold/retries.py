@@ -31,9 +31,10 @@ class Returned(NamedTuple):
     """How often it was taken back from the dead letters."""
 
 
-def timer_of(function: AnyFunction, returned: Returned, *, due_ms: int, source: port.TopicPartition) -> timers.Timer:
-    """The timer that sends a record through the retry topic; `source` is the partition that it was read from."""
-    return timers.of(back(function, returned), due_ms=due_ms, source=source)
+def timer_of(function: AnyFunction, returned: Returned, *, due_ms: int, partitions: int) -> timers.Timer:
+    """The timer that sends a record through the retry topic, which has `partitions`: into the one of its own number."""
+    number = returned.record.partition
+    return timers.of(back(function, returned, number if number < partitions else None), due_ms=due_ms)
 
 
 def back(function: AnyFunction, returned: Returned, partition: int | None = None) -> port.NewRecord:

@@ -111,6 +111,8 @@ class Run:
         """Why it stopped for good."""
         self.crash: Exception | None = None
         """Why the last worker that crashed did."""
+        self.started = asyncio.Event()
+        """Set once there is a first worker."""
         self._process = process
         self._limits = limits
         self._rng = rng
@@ -122,7 +124,7 @@ class Run:
         log = structlog.get_logger().bind(function=self.function.name)
         clock, crashes = self._process.clock, 0
         while not stopping.is_set():
-            begun = clock.monotonic()
+            begun, self.worker = clock.monotonic(), None
             try:
                 topics = await self._sources(stopping)
                 if stopping.is_set():
@@ -138,6 +140,7 @@ class Run:
                     bus_clock=self._bus_clock,
                     on_change=self._on_change,
                 )
+                self.started.set()
                 await tending.tend(self.worker, stopping, self._bus_clock, self._limits)
             except errors.FunctionBugError as bug:
                 self.bug, self.counters.halted = bug, str(bug)

@@ -17,11 +17,11 @@ DROPPED_PER_RECORD = 20
 
 
 class Seen:
-    """The ids of one assigned partition."""
+    """The ids of one partition number."""
 
-    def __init__(self, tp: port.TopicPartition, reader: TableReader, keep_s: float) -> None:
+    def __init__(self, number: int, reader: TableReader, keep_s: float) -> None:
         """`reader` sees rows that are not settled yet."""
-        self._tp = tp
+        self._number = number
         self._reader = reader
         self._keep_ms = round(keep_s * 1000)
         self._generation = -1
@@ -31,7 +31,7 @@ class Seen:
         """Whether an event of this id was handled within the last `keep_s`, or up to twice that."""
         generation = now_ms // self._keep_ms
         for each in (generation, generation - 1):
-            if await self._reader.state_get(SEEN_TABLE, self._tp.partition, _row(each, event_id)) is not None:
+            if await self._reader.state_get(SEEN_TABLE, self._number, _row(each, event_id)) is not None:
                 return True
         return False
 
@@ -40,10 +40,10 @@ class Seen:
         generation = now_ms // self._keep_ms
         if generation != self._generation:
             self._generation = generation
-            stored = await self._reader.state_scan(SEEN_TABLE, self._tp.partition)
+            stored = await self._reader.state_scan(SEEN_TABLE, self._number)
             self._old = [key for key, _ in stored if int(key.partition(b"/")[0]) < generation - 1]
         dropped, self._old = self._old[:DROPPED_PER_RECORD], self._old[DROPPED_PER_RECORD:]
-        partition = self._tp.partition
+        partition = self._number
         return [
             port.StatePut(SEEN_TABLE, partition, _row(generation, event_id), b""),
             *(port.StatePut(SEEN_TABLE, partition, key, None) for key in dropped),

@@ -23,7 +23,8 @@ from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.counters import Counters
 from sixfold.limits import Limits
-from sixfold.partition import Partition, Share
+from sixfold.partition import Partition
+from sixfold.state import PartitionState, Share
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Settler:
     """Calls that the bus took or refused."""
     away: bool = False
     """A settle waits for a bus that is away, or full."""
-    _dirty: dict[Partition, None] = field(default_factory=dict)
+    _dirty: dict[PartitionState, None] = field(default_factory=dict)
     _sending: list[Share] = field(default_factory=list)
     _go: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,8 +57,8 @@ class Settler:
     def add(self, partition: Partition, size_bytes: int, *, records: int = 1) -> None:
         """A record of `partition` is done; `size_bytes` of outputs and rows came of it, which others wait for."""
         self.unsettled += records
-        if partition not in self._dirty:
-            self._dirty[partition] = None
+        if partition.state not in self._dirty:
+            self._dirty[partition.state] = None
         if size_bytes:
             self.unsettled_bytes += size_bytes
             self._go.set()
@@ -86,8 +87,9 @@ class Settler:
 
     async def flush(self, partitions: Collection[Partition]) -> None:
         """Return once nothing of `partitions` waits to be settled."""
-        while any(share.partition in partitions for share in self._sending) or any(
-            each in self._dirty and each.dirty for each in partitions
+        states = {partition.state for partition in partitions}
+        while any(share.owner in states for share in self._sending) or any(
+            each in self._dirty and each.dirty for each in states
         ):
             self._go.set()
             self._settled.clear()
@@ -131,13 +133,13 @@ class Settler:
         """Settle `call`, however long that takes."""
         waits, fenced = 0, 0
         log = structlog.get_logger().bind(function=self.function)
-        while shares := [share for share in call if share.partition.owned]:
+        while shares := [share for share in call if share.owner.owned]:
             try:
                 await self.consumer.settle(
                     records=[output for share in shares for output in share.outputs],
                     state=[put for share in shares for put in share.state.values()],
                     offsets=_offsets(shares),
-                    notes={share.partition.tp: share.note for share in shares if share.note},
+                    notes={tp: note for share in shares for tp, note in share.notes.items() if note},
                     atomic=self.atomic,
                 )
             except port.FencedError as error:
@@ -149,9 +151,12 @@ class Settler:
                 )
                 if fenced > self.limits.fenced_max:
                     raise
-                gone = [share for share in shares if share.partition.tp not in self.consumer.assignment()]
-                for share in gone:
-                    share.partition.accepting = share.partition.owned = False
+                held = self.consumer.assignment()
+                gone = [each for share in shares for each in share.owner.partitions if each.tp not in held]
+                for partition in gone:
+                    partition.accepting = partition.owned = False
+                if any(share.owner.owned and not held.issuperset(share.offsets) for share in shares):
+                    raise  # of partitions that go together only some are gone: start afresh from what is committed
                 if not gone:
                     await self.clock.sleep(self._wait_s(fenced))
             except (port.BusUnavailableError, port.StorageFullError) as error:
@@ -166,7 +171,7 @@ class Settler:
                 if waits:
                     log.info("the bus is back; settled", action="settle.resumed", attempts=waits + 1)
                 for share in shares:
-                    share.partition.tables.settled(share.state.values())
+                    share.owner.tables.settled(share.state.values())
                 return
 
     def _wait_s(self, attempt: int) -> float:
@@ -174,10 +179,5 @@ class Settler:
 
 
 def _offsets(shares: Collection[Share]) -> dict[port.TopicPartition, int]:
-    """What to commit. Rows and notes need their partition's offset beside them, also where it has not moved."""
-    offsets: dict[port.TopicPartition, int] = {}
-    for share in shares:
-        offset = share.resting if share.offset is None else share.offset
-        if offset is not None:
-            offsets[share.partition.tp] = max(offset, offsets.get(share.partition.tp, 0))
-    return offsets
+    """What to commit; of a partition in several shares the last word."""
+    return {tp: offset for share in shares for tp, offset in share.offsets.items()}

@@ -44,7 +44,7 @@ class Singles(Attempts):
                 attempt += due - 1
             ctx = context.Context(function, original, process, partition.tables, attempt)
             if original is not record:
-                ctx.source = partition.tp
+                ctx.number = partition.tp.partition
             outputs: Sequence[port.NewRecord] = ()
             rows: Sequence[port.StatePut] = ()
             size = 0

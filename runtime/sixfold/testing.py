@@ -27,6 +27,7 @@ from sixfold import bus as buses
 from sixfold import clock as clocks
 from sixfold import dead_letter, errors, publisher, running
 from sixfold.bus import ends, port
+from sixfold.faults import Chaos, Faults, InjectedCrashError
 from sixfold.function import AnyFunction
 from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
@@ -35,6 +36,8 @@ from sixfold_events import Event
 from sixfold_events.registry import Registry
 
 E = TypeVar("E", bound=Event)
+
+__all__ = ["LIMITS", "Faults", "Harness", "InjectedCrashError", "ManualClock", "NotIdleError"]
 
 LIMITS = dataclasses.replace(DEFAULT, linger_s=0.001, drain_s=2.0)
 """As in production, but offsets are committed almost at once."""
@@ -94,10 +97,10 @@ class Harness:
         topics: Sequence[port.TopicSpec] = (),
         limits: Limits = LIMITS,
         seed: int = 0,
+        faults: Faults | None = None,
     ) -> None:
         self.clock: clocks.Clock = clock or ManualClock()
         """A `ManualClock` unless another one was given."""
-        self._functions = functions
         self._folder = tempfile.TemporaryDirectory(prefix="sixfold-") if data_dir is None else None
         self.data_dir = data_dir or Path(cast("tempfile.TemporaryDirectory[str]", self._folder).name)
         classes = dict.fromkeys(
@@ -108,13 +111,19 @@ class Harness:
             **{spec.name: spec for spec in topics},
         }
         self.bus = buses.open_bus("embedded:", data_dir=self.data_dir, clock=self.clock)
+        self.chaos = Chaos(faults or Faults(), self.bus, self.clock)
+        """The faults that were met."""
+        met = self.bus if faults is None else self.chaos.bus
         self.process = Process(
-            name="harness", data_dir=self.data_dir, registry=Registry(classes), clock=self.clock, bus=self.bus
+            name="harness", data_dir=self.data_dir, registry=Registry(classes), clock=self.clock, bus=met
         )
         """What the functions' contexts refer to."""
-        self._publisher = publisher.Publisher(self.bus, source="/test", clock=self.clock)
+        self._publisher = publisher.Publisher(met, source="/test", clock=self.clock)
         self._changed = asyncio.Event()
         self._changes = 0
+        if faults is not None:
+            functions = tuple(self.chaos.prepare(functions, self.process, limits, self._on_change))
+        self._functions = functions
         self._runs = [
             running.Run(each, self.process, limits=limits, rng=random.Random(seed), on_change=self._on_change)  # noqa: S311
             for each in functions
@@ -125,6 +134,7 @@ class Harness:
         await self.bus.__aenter__()
         await running.create_topics(self.bus, self._functions, self._topics.values())
         self.start()
+        await asyncio.gather(*(run.started.wait() for run in self._runs if not run.function.topic_patterns))
         return self
 
     async def __aexit__(
@@ -148,6 +158,7 @@ class Harness:
     async def stop(self) -> None:
         """Stop the functions' workers in order, as a process does that is asked to stop."""
         self.process.stopping.set()
+        await self.chaos.close()
         await asyncio.gather(*self._tasks)
         self._tasks = []
 
@@ -157,7 +168,7 @@ class Harness:
 
     async def publish_records(self, *records: port.NewRecord) -> list[port.Position]:
         """Publish `records` as they are: broken ones, tombstones."""
-        return await self.bus.publish(records)
+        return await self.process.require_bus().publish(records)
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, then wait until all is done that this made due; only with a `ManualClock`."""
@@ -175,7 +186,9 @@ class Harness:
         while True:
             self._changed.clear()
             for run in self._runs:
-                if (failure := run.bug or run.crash) is not None:
+                if isinstance(run.crash, InjectedCrashError):
+                    await self.chaos.revive(run)
+                elif (failure := run.bug or run.crash) is not None:
                     raise failure
             if not self._advanced() and await self._is_idle():
                 return
@@ -212,7 +225,7 @@ class Harness:
 
     def worker(self, function: AnyFunction) -> Worker:
         """The worker that runs `function` now."""
-        (found,) = [run.worker for run in self._runs if run.function is function]
+        (found,) = [run.worker for run in self._runs if run.function.name == function.name]
         assert found is not None, f"{function.name} does not run"
         return found
 
@@ -253,7 +266,7 @@ class Harness:
                 ).values()
             ):
                 return False
-        busy = any(run.worker is None or run.worker.activity().busy for run in self._runs)
+        busy = self.chaos.visiting or any(run.worker is None or run.worker.activity().busy for run in self._runs)
         return not busy and before == self._changes
 
     async def _describe(self) -> str:

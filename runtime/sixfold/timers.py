@@ -24,30 +24,32 @@ class Timer(msgspec.Struct, frozen=True, array_like=True):
 
     due_ms: int
     """Unix milliseconds."""
-    source: str
-    """Topic of the partition that it belongs to: tables are shared by all topics' partitions of one number."""
     topic: str
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
+    partition: int | None = None
+    """Where it is published; None is the partition of its key."""
 
     def record(self) -> port.NewRecord:
         """What is published when it is due."""
-        return port.NewRecord(topic=self.topic, value=self.value, key=self.key, headers=self.headers)
+        return port.NewRecord(
+            topic=self.topic, value=self.value, key=self.key, headers=self.headers, partition=self.partition
+        )
 
 
 _DECODER = msgspec.msgpack.Decoder(Timer)
 
 
-def of(record: port.NewRecord, *, due_ms: int, source: port.TopicPartition) -> Timer:
+def of(record: port.NewRecord, *, due_ms: int) -> Timer:
     """A timer that publishes `record`."""
     return Timer(
         due_ms=due_ms,
-        source=source.topic,
         topic=record.topic,
         key=record.key,
         value=record.value,
         headers=list(record.headers),
+        partition=record.partition,
     )
 
 
@@ -62,10 +64,9 @@ def decode(value: bytes) -> Timer:
 
 
 class Timers:
-    """The timers of one assigned partition, by name, and the next that are due."""
+    """The timers of one partition number, by name, and the next that are due."""
 
-    def __init__(self, tp: port.TopicPartition) -> None:
-        self._tp = tp
+    def __init__(self) -> None:
         self._timers: dict[bytes, Timer] = {}
         self._heap: list[tuple[int, bytes]] = []
 
@@ -99,9 +100,8 @@ class Timers:
         if value is None:
             return
         timer = decode(value)
-        if timer.source == self._tp.topic:
-            self._timers[key] = timer
-            heapq.heappush(self._heap, (timer.due_ms, key))
+        self._timers[key] = timer
+        heapq.heappush(self._heap, (timer.due_ms, key))
 
     @property
     def next_ms(self) -> int | None:

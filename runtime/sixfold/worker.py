@@ -32,6 +32,7 @@ from sixfold.partition import Partition
 from sixfold.process import Process
 from sixfold.seen import Seen
 from sixfold.settling import Settler
+from sixfold.state import PartitionState
 from sixfold.topic_names import TopicNames
 from sixfold.watchdog import Sight
 
@@ -198,27 +199,34 @@ class Worker:
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:
         """These are this worker's from now on (port.Listener)."""
         bases = {tp: self._consumer.position(tp) for tp in partitions}
-        taken = [
-            Partition(
-                tp,
-                self._consumer,
-                share_bytes_max=self._limits.settle_bytes_max,
-                base=base,
-                note=await self._consumer.note(tp),
-                on_timer=self._alarms.changed,
+        taken = []
+        for tp, base in bases.items():
+            partition = Partition(
+                tp, self._consumer, state=self._state(tp.partition), base=base, note=await self._consumer.note(tp)
             )
-            for tp, base in bases.items()
-        ]
-        for partition in taken:
-            if self.function.delivery == "effectively-once":
-                partition.seen = Seen(partition.tp, partition.tables, self.function.dedupe_s)
-            self._fetcher.partitions[partition.tp] = partition
+            self._fetcher.partitions[tp] = partition
+            taken.append(partition)
         for partition in taken:
             with contextlib.suppress(port.FencedError):  # gone meanwhile, as will be told
                 await self._alarms.take(partition)
         self._joined = True
         self._assignments += 1
         self._log.info("partitions assigned", action="assigned", partitions=_names(partitions))
+
+    def _state(self, number: int) -> PartitionState:
+        """What the partitions of a number share: that of one which is here already, or a new one."""
+        for partition in self._fetcher.partitions.values():
+            if partition.tp.partition == number and partition.owned:
+                return partition.state
+        state = PartitionState(
+            number,
+            self._consumer,
+            share_bytes_max=self._limits.settle_bytes_max,
+            on_timer=self._alarms.changed,
+        )
+        if self.function.delivery == "effectively-once":
+            state.seen = Seen(number, state.tables, self.function.dedupe_s)
+        return state
 
     async def on_revoked(self, partitions: Sequence[port.TopicPartition]) -> None:
         """Finish what runs for these and settle it; another member gets them when this returns (port.Listener)."""
@@ -233,12 +241,13 @@ class Worker:
             partition = self._fetcher.partitions.pop(tp, None)
             if partition is not None:
                 self._handling.forget(partition)
+                partition.state.partitions.remove(partition)
         self._log.info("partitions gone", action="gone", partitions=_names(partitions))
 
     def _take_in(self, partition: Partition, records: Sequence[port.Record]) -> None:
         if records:
             self._handling.take_in(partition, records)
-        if partition.dirty:  # records that an earlier owner had finished
+        if partition.state.dirty:  # records that an earlier owner had finished
             self._settler.add(partition, 0, records=0)
 
     async def _drain(self, partitions: Iterable[Partition], within_s: float) -> None:

@@ -13,7 +13,9 @@ import pytest
 from sixfold import Batch, Retry
 from sixfold.bus import NewRecord, TopicSpec
 from sixfold.lambdas import lambda_function
+from sixfold.requesting import Client, RequestFailedError
 from sixfold.testing import Harness
+from sixfold_events.system import RequestFailed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -77,6 +79,35 @@ async def test_mail_without_an_outbox_is_set_aside_after_its_last_attempt(tmp_pa
         (letter,) = await harness.dead_letters(example.send_mail)
         assert letter.attempts == 5
         assert harness.clock.monotonic() >= 4 * 5.0
+
+
+async def test_the_shop_stores_adds_up_reminds_and_answers() -> None:
+    """04-batches-and-time: each of its five functions does what its page says."""
+    shop = load("04-batches-and-time/shop.py")
+    minute = 1415811600000
+    async with Harness(*shop.app.functions, events=[RequestFailed]) as harness:
+        orders = [
+            shop.OrderPlaced(shop=where, order_id=f"o-{number}", at_ms=minute + at * 1000, amount_cents=cents)
+            for number, (where, at, cents) in enumerate(
+                [("oslo", 1, 500), ("oslo", 59, 300), ("test-1", 2, 7), ("oslo", 3, -1), ("oslo", 70, 50)]
+            )
+        ]
+        await harness.publish(*orders)
+        await harness.until_idle()
+        assert {each.order_id for each in await harness.emitted(shop.OrderStored)} == {"o-0", "o-1", "o-2", "o-4"}
+        (letter,) = await harness.dead_letters(shop.store)
+        assert letter.error_message == "o-3 has a negative amount"
+        (closed,) = await harness.emitted(shop.TakingsClosed)
+        assert (closed.shop, closed.minute_ms, closed.total_cents) == ("oslo", minute, 800)
+        await harness.publish(*(shop.OrderPaid(order_id=each) for each in ("o-0", "o-2")))
+        await harness.until_idle()
+        await harness.advance(86_401)
+        assert {each.order_id for each in await harness.emitted(shop.PaymentMissing)} == {"o-1", "o-4"}
+        assert len(await harness.emitted(shop.PriceAsked)) == 1, "the night came once in that day"
+        async with Client(harness.bus, harness.process.registry) as client:
+            assert await client.request(shop.PriceAsked(sku="milk")) == shop.PriceTold(sku="milk", amount_cents=119)
+            with pytest.raises(RequestFailedError, match="nobody sells gold"):
+                await client.request(shop.PriceAsked(sku="gold"))
 
 
 async def test_a_lambda_handler_takes_orders_and_names_the_one_that_makes_no_sense(

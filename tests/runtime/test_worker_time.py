@@ -112,22 +112,50 @@ async def test_a_handler_that_fails_sets_no_timer() -> None:
 
 
 async def test_a_retry_sets_timers_as_a_first_attempt_does() -> None:
-    """They belong to the partition that the retry was read from, and fire; a name could not be kept apart there."""
+    """By name, too: a timer that a retry set is replaced by a later event of its key."""
 
     @function(on=Order, emits=[Reminder], retry=Retry(attempts_max=3, backoff_s=10, mode="topic"))
     async def later(order: Order, ctx: Context) -> None:
-        if ctx.attempt == 1:
+        if ctx.attempt == 1 and order.number == 1:
             raise TemporaryError("once")
-        ctx.schedule(HOUR, Reminder(number=order.number), name="x" if order.number < 0 else None)
+        ctx.schedule(HOUR, Reminder(number=order.number), name="x")
 
-    async with Harness(later, topics=ONE) as harness:
+    async with Harness(later, topics=[TopicSpec(name="time.orders", partitions=6)]) as harness:
         await harness.publish(Order(number=1))
         await harness.until_idle()
-        await harness.advance(3601)
-        assert await harness.emitted(Reminder) == [Reminder(number=1)]
-        await harness.publish(Order(number=-1))
-        with pytest.raises(FunctionBugError, match="has a name"):
-            await harness.until_idle()
+        await harness.advance(1800)
+        await harness.publish(Order(number=2))
+        await harness.until_idle()
+        await harness.advance(1900)
+        assert await harness.emitted(Reminder) == []
+        await harness.advance(1800)
+        assert await harness.emitted(Reminder) == [Reminder(number=2)]
+
+
+class Paid(Event, topic="time.payments", key="customer"):
+    number: int
+    customer: str = "c"
+
+
+async def test_a_timer_that_one_topic_set_is_taken_away_by_another() -> None:
+    """Names belong to the key's partition number, whichever topic its events came by."""
+
+    @function(on=[Order, Paid], emits=[Reminder])
+    async def unpaid(event: Order | Paid, ctx: Context) -> None:
+        if isinstance(event, Order):
+            ctx.schedule(HOUR, Reminder(number=event.number), name=f"{event.number}")
+        else:
+            ctx.unschedule(f"{event.number}")
+
+    async with Harness(unpaid) as harness:
+        await harness.publish(*(Order(number=n, customer=f"c{n}") for n in range(20)))
+        await harness.until_idle()
+        await harness.stop()
+        harness.start()
+        await harness.publish(*(Paid(number=n, customer=f"c{n}") for n in range(0, 20, 2)))
+        await harness.until_idle()
+        await harness.advance(3600)
+        assert sorted(each.number for each in await harness.emitted(Reminder)) == list(range(1, 20, 2))
 
 
 async def test_many_timers_fire_in_order_of_their_times() -> None:

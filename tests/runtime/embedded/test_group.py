@@ -39,6 +39,21 @@ def test_a_member_that_does_not_release_in_time_loses_the_partition() -> None:
     assert group.rebalance(PARTITIONS) == [Action(Verb.GRANT, 2, revoke.partitions)]
 
 
+def test_partitions_of_one_number_are_given_together() -> None:
+    """While the old member still has one of them, the new one gets none: a table never has two writers."""
+    both, partitions = frozenset({"t", "u"}), {"t": [1, 2], "u": [3, 4]}
+    group = Group()
+    group.join(1, both)
+    assert group.rebalance(partitions) == [Action(Verb.GRANT, 1, (1, 2, 3, 4))]
+    group.join(2, both)
+    (revoke,) = group.rebalance(partitions)
+    assert revoke.partitions in {(1, 3), (2, 4)}
+    group.release(1, revoke.partitions[:1])
+    assert group.rebalance(partitions) == []
+    group.release(1, revoke.partitions[1:])
+    assert group.rebalance(partitions) == [Action(Verb.GRANT, 2, revoke.partitions)]
+
+
 def test_an_old_deadline_does_not_end_a_later_revocation() -> None:
     """A partition that is revoked again has its whole time again."""
     group = Group()

@@ -27,11 +27,7 @@ def assign(
     order of their numbers; `current` the member that has a partition now. A partition whose topic no member subscribes
     to is left out.
     """
-    shares: dict[Share, list[int]] = {}
-    for topic, ids in partitions.items():
-        takers = frozenset(member for member, topics in members.items() if topic in topics)
-        for number, partition in enumerate(ids if takers else ()):
-            shares.setdefault((takers, number), []).append(partition)
+    shares = shares_of(members, partitions)
     held: dict[int, set[Share]] = {member: set() for member in members}
     spread: Counter[tuple[int, Members]] = Counter()
     unowned: list[Share] = []
@@ -55,6 +51,16 @@ def assign(
         spread[giver, share[0]] -= 1
         give(share, taker)
     return {partition: member for member, taken in held.items() for share in taken for partition in shares[share]}
+
+
+def shares_of(members: Mapping[int, frozenset[str]], partitions: Mapping[str, Sequence[int]]) -> dict[Share, list[int]]:
+    """The partition ids that go together."""
+    shares: dict[Share, list[int]] = {}
+    for topic, ids in partitions.items():
+        takers = frozenset(member for member, topics in members.items() if topic in topics)
+        for number, partition in enumerate(ids if takers else ()):
+            shares.setdefault((takers, number), []).append(partition)
+    return shares
 
 
 def _keeper(share: Share, ids: Sequence[int], current: Mapping[int, int]) -> int | None:

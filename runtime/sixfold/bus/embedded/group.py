@@ -106,14 +106,24 @@ class Group:
         self._serial += 1
         grants: dict[int, list[int]] = {}
         revokes: dict[int, list[int]] = {}
+        held_back = self._held_back(partitions, target)
         for partition, member in target.items():
             owner_now = self._owner.get(partition)
-            if owner_now is None:
+            if owner_now is None and partition not in held_back:
                 self._owner[partition] = member
                 grants.setdefault(member, []).append(partition)
-            elif owner_now != member and partition not in self._revoking:
+            elif owner_now not in (None, member) and partition not in self._revoking:
                 self._revoking[partition] = self._serial
-                revokes.setdefault(owner_now, []).append(partition)
+                revokes.setdefault(self._owner[partition], []).append(partition)
         actions += [Action(Verb.REVOKE, member, tuple(sorted(ids)), self._serial) for member, ids in revokes.items()]
         actions += [Action(Verb.GRANT, member, tuple(sorted(ids))) for member, ids in grants.items()]
         return actions
+
+    def _held_back(self, partitions: Mapping[str, Sequence[int]], target: Mapping[int, int]) -> set[int]:
+        """Partitions that wait for others of their number, which another member has yet to give up."""
+        return {
+            partition
+            for ids in assignment.shares_of(self.members, partitions).values()
+            if any(self._owner.get(each) not in (None, target[each]) for each in ids)
+            for partition in ids
+        }
