@@ -24,7 +24,7 @@ SCHEMAS = Path(sixfold_events.__file__).parent / "schemas"
 SAMPLES = Path(sixfold_events.__file__).parent / "samples"
 
 
-TOPICS = (reporting.TOPIC, lambda_topics.INVOCATIONS)
+TOPICS = (reporting.TOPIC, lambda_topics.INVOCATIONS, lambda_topics.MAPPINGS)
 SYSTEM = Capability(
     name="system",
     summary="What the processes of the system say of themselves",

@@ -184,15 +184,22 @@ async def _work(
     functions: tuple[AnyFunction, ...], theirs: catalogue.Catalogue, process: Process, *, every: bool
 ) -> None:
     from sixfold import running
-    from sixfold.lambdas import asynchronous
+    from sixfold.lambdas import LambdaFunction, asynchronous
+    from sixfold.lambdas.mapped import Mapped
     from sixfold.registry.schemas import open_schemas
 
+    invocable = {each.name: each for each in functions if isinstance(each, LambdaFunction)}
     if every:
         functions = (*functions, asynchronous.invoker(functions))
     functions = tuple(each for each in functions if each.topics or each.topic_patterns)  # others are only invoked
     topics = theirs.topics_for(functions)
     schemas = await process.resources.get(open_schemas)
     await schemas.announce(cls for function in functions for cls in function.emits)
-    work = asyncio.create_task(running.run_functions(process, functions, stopping=process.stopping, topics=topics))
-    process.ready()
-    await work
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(running.run_functions(process, functions, stopping=process.stopping, topics=topics))
+            if every:
+                group.create_task(Mapped(process, invocable).run(process.stopping))
+            process.ready()
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several

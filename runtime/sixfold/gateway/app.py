@@ -22,7 +22,7 @@ from sixfold.gateway.auth import Authentication, Guard
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.route import Gateway, Route
 from sixfold.gateway.signing import Signatures
-from sixfold.lambdas import invocations
+from sixfold.lambdas import invocations, mapping_http
 from sixfold.process import Process
 
 
@@ -41,6 +41,7 @@ def create_app(
         *observed.routes(),
         *cloudevents_http.routes(gateway, known, observed),
         *invocations.routes(gateway, known.functions),
+        *mapping_http.routes(gateway, known.functions),
     ]
     for each in capabilities:
         if each.routes:

@@ -5,6 +5,7 @@ The worker gives it batches of raw records, which become Lambda's Kafka event; i
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import inspect
 import os
@@ -102,6 +103,35 @@ def lambda_function(
     )
     check(made)
     return made
+
+
+def mapped(
+    function: LambdaFunction,
+    *,
+    group: str,
+    topic: str,
+    batch: Batch,
+    filter: tuple[filters.Pattern, ...],  # noqa: A002 (Lambda's word for it)
+    retry: Retry,
+    start: port.Start,
+    on_failure: str,
+    report_failures: bool,
+    concurrency: int,
+) -> LambdaFunction:
+    """`function` for the records of `topic`, as the consumer group `group`; its handler sees its own name."""
+    call = _Call(function.code, function.name, function.timeout_s, function.memory_mb, report_failures, batch.bisect)
+    return dataclasses.replace(
+        function,
+        name=group,
+        raw=(topic,),
+        handler=call.asynchronous if inspect.iscoroutinefunction(function.code) else call.plain,
+        batch=batch,
+        filter=filter,
+        retry=retry,
+        start=start,
+        on_failure=on_failure,
+        concurrency=concurrency,
+    )
 
 
 def _takes_two(handler: Code) -> bool:

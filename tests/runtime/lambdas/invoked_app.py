@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import time
 from typing import Any
@@ -53,3 +55,23 @@ def handler(event: Any, context: Any) -> Any:
 
 
 echo = lambda_function(handler, name="echo", timeout_s=0.5)
+
+
+seen: list[Any] = []
+"""Records that `worked` was given."""
+names: set[str] = set()
+
+
+async def collect(event: Any, context: Any) -> Any:
+    """Remember each record; name those below nothing."""
+    failures = []
+    names.add(context.function_name)
+    for partition, records in event["records"].items():
+        for record in records:
+            seen.append(record)
+            if json.loads(base64.b64decode(record["value"]))["n"] < 0:
+                failures.append({"itemIdentifier": {"partition": partition, "offset": record["offset"]}})
+    return {"batchItemFailures": failures}
+
+
+worked = lambda_function(collect, name="worked")
