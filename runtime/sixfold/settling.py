@@ -38,7 +38,7 @@ class Settler:
     counters: Counters
     on_settled: Callable[[], None]
     atomic: bool = False
-    """Settle in one transaction where the bus would not by itself."""
+    """Settle in transactions where the bus would not by itself."""
     unsettled: int = 0
     """Records done since the last round of settles was put together, and those of the round that is on its way."""
     unsettled_bytes: int = 0
@@ -108,6 +108,8 @@ class Settler:
             self._dirty.clear()
             self.unsettled_bytes = sum(share.size_bytes for share in self._sending)
             self.unsettled += taken
+            if self.atomic:
+                await self._settle_apart()
             while self._sending:
                 call = self._next_call()
                 await self._settle(call)
@@ -118,6 +120,26 @@ class Settler:
             self._room.set()
             self._settled.set()
             self.on_settled()
+
+    async def _settle_apart(self) -> None:
+        """Settle `_sending` with a transaction for each partition number, side by side.
+
+        Kafka fences a transaction by its producer alone, and whoever takes a partition over fences that partition's: one
+        transaction over several numbers could be committed although one of them has gone.
+        """
+        by_owner: dict[PartitionState, list[Share]] = {}
+        for share in self._sending:
+            by_owner.setdefault(share.owner, []).append(share)
+
+        async def settle(shares: list[Share]) -> None:
+            for share in shares:
+                await self._settle([share])
+
+        for failure in await asyncio.gather(*map(settle, by_owner.values()), return_exceptions=True):
+            if isinstance(failure, BaseException):
+                raise failure
+        self.unsettled_bytes -= sum(share.size_bytes for share in self._sending)
+        self._sending.clear()
 
     def _next_call(self) -> list[Share]:
         """The first of `_sending` that go in one call."""
