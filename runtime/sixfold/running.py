@@ -95,8 +95,9 @@ class Run:
         rng: random.Random | None = None,
         bus_clock: clocks.Clock | None = None,
         on_change: Callable[[], None] = lambda: None,
+        restart_s: float = RESTART_S,
     ) -> None:
-        """`bus_clock` is the workers' (`Worker`), and their watchdog's."""
+        """`bus_clock` is the workers' (`Worker`), and their watchdog's; `restart_s` the first wait after a crash."""
         self.function = function
         self.counters = Counters(
             function.name,
@@ -118,6 +119,7 @@ class Run:
         self._rng = rng
         self._bus_clock = bus_clock or clocks.SystemClock()
         self._on_change = on_change
+        self._restart_s = restart_s
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run workers until `stopping` is set or the function's code proves to be wrong."""
@@ -150,7 +152,7 @@ class Run:
             except Exception as error:
                 self.crash = error
                 crashes = 1 if clock.monotonic() - begun >= HEALTHY_S else crashes + 1
-                wait_s = min(RESTART_S * 2.0 ** min(crashes - 1, 20), RESTART_MAX_S)
+                wait_s = min(self._restart_s * 2.0 ** min(crashes - 1, 20), RESTART_MAX_S)
                 self.counters.restarts += 1
                 unexpected = not isinstance(error, port.BusError)
                 if isinstance(error, StuckError):

@@ -125,7 +125,14 @@ class Harness:
             functions = tuple(self.chaos.prepare(functions, self.process, limits, self._on_change))
         self._functions = functions
         self._runs = [
-            running.Run(each, self.process, limits=limits, rng=random.Random(seed), on_change=self._on_change)  # noqa: S311
+            running.Run(
+                each,
+                self.process,
+                limits=limits,
+                rng=random.Random(seed),  # noqa: S311
+                on_change=self._on_change,
+                restart_s=running.RESTART_S if faults is None else 0.0,
+            )
             for each in functions
         ]
         self._tasks: list[asyncio.Task[None]] = []
@@ -187,7 +194,7 @@ class Harness:
             self._changed.clear()
             for run in self._runs:
                 if isinstance(run.crash, InjectedCrashError):
-                    await self.chaos.revive(run)
+                    run.crash = None  # it was killed on purpose, and starts afresh at once
                 elif (failure := run.bug or run.crash) is not None:
                     raise failure
             if not self._advanced() and await self._is_idle():
