@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.gateway.conftest import Running
 
-from sixfold.gateway import credentials, sigv4
+from sixfold.gateway import credentials, signing, sigv4
 
 NOW = datetime.datetime(2014, 11, 13, 17, 0, 0, tzinfo=datetime.UTC)
 SECRET = "a secret"
@@ -163,3 +163,19 @@ async def test_the_gateway_takes_a_signature_with_the_bootstrap_credential_and_n
         assert answer.headers["x-amzn-errortype"] in ("InvalidSignatureException", "UnrecognizedClientException")
         assert token not in answer.text
     assert (await call(b"x" * (9 * 1024 * 1024))).status_code == 413
+
+
+async def test_bodies_whose_signatures_are_not_checked_yet_share_a_budget(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger cannot have the gateway hold more than that, and what was refused gives its room back."""
+    monkeypatch.setattr(signing, "HELD_BYTES_MAX", 1000)
+    token = credentials.token(gateway.process.data_dir / "credentials" / "bootstrap.token")
+    statuses = []
+    for size in (1001, 1000, 1001, 1000):
+        body = b"x" * size
+        request = AWSRequest("POST", f"{gateway.url}/events/nothing", data=body, headers={"Content-Type": "text/plain"})
+        SigV4Auth(Credentials("bootstrap", token), "events", "local").add_auth(request)
+        answer = await gateway.stranger.post("/events/nothing", content=body, headers=dict(request.headers.items()))
+        statuses.append(answer.status_code)
+    assert statuses == [503, 404, 503, 404]

@@ -20,7 +20,7 @@ from sixfold.gateway import credentials, server
 from sixfold.process import Process
 from sixfold.supervisor import lifeline, sockets
 
-FUNCTIONS = (app.greet, app.counting, app.echo, app.worked)
+FUNCTIONS = (app.greet, app.counting, app.echo, app.worked, app.held)
 
 
 class Served(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
@@ -75,3 +76,16 @@ async def collect(event: Any, context: Any) -> Any:
 
 
 worked = lambda_function(collect, name="worked")
+
+
+holding: dict[str, asyncio.Event] = {}
+"""`began` and `release`, of the test that runs now."""
+
+
+async def hold(event: Any, context: Any) -> None:
+    """Last until the test says so."""
+    holding["began"].set()
+    await holding["release"].wait()
+
+
+held = lambda_function(hold, name="held")

@@ -14,6 +14,7 @@ from tests.support.waiting import eventually
 
 from sixfold import dead_letter, running
 from sixfold.bus import Record
+from sixfold.lambdas import invocations
 from sixfold.lambdas.asynchronous import invoker
 
 
@@ -153,3 +154,17 @@ async def test_what_is_asked_wrongly_is_refused_as_lambda_refuses_it(served: Ser
         assert (await http.post(url, content=b"1", headers=bearer)).json()["got"] == 1
         wrong = await http.post(url, headers={**bearer, "X-Amz-Invocation-Type": "Later"})
         assert wrong.headers["x-amzn-errortype"] == "InvalidParameterValueException"
+
+
+async def test_more_calls_at_once_than_the_gateway_runs_are_told_to_come_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lambda does where its concurrency is used up; a call that has ended makes room."""
+    monkeypatch.setattr(invocations, "RUNNING_MAX", 1)
+    app.holding.update(began=asyncio.Event(), release=asyncio.Event())
+    slow = asyncio.create_task(served.invoke("held"))
+    await app.holding["began"].wait()
+    await served.refused("TooManyRequestsException", FunctionName="echo", Payload=b"1")
+    app.holding["release"].set()
+    await slow
+    assert (await served.invoke("echo", 1))[0]["got"] == 1
