@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sixfold import alarms, reporting, timers
+from sixfold import alarms, replies, reporting, timers
 from sixfold.bus.kafka import changelogs
 from sixfold.function import SEEN_TABLE, AnyFunction
 
@@ -83,6 +83,7 @@ def grants(function: AnyFunction, topics: Iterable[str], *, template: str = PRIN
         prefix = TRANSACTIONS.replace("{group}", function.name)
         allow("transactional-id", prefix, ("Write", "Describe"), "transactions", "prefixed")
     allow("topic", reporting.TOPIC.name, _WRITE, "what its process says of itself")
+    allow("topic", replies.TOPIC.name, _WRITE, "its answers to requests")
     ticks = (*_READ, "Write") if function.every is not None else ("Describe",)
     allow("topic", alarms.TICKS.name, ticks, "calls by the clock" if function.every is not None else "its start")
     return list(found.values())

@@ -11,10 +11,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.conftest import missing
-from tests.support import brokers, buses, secured, waiting
+from tests.support import brokers, secured, waiting
 
-from sixfold import Context, acl, alarms, function, reporting, running
-from sixfold.bus import port
+from sixfold import Context, acl, alarms, function, replies, reporting, running
+from sixfold.bus import open_bus, port
 from sixfold.process import Process
 from sixfold_events import Event, cloudevents
 from sixfold_events.registry import Registry
@@ -54,7 +54,8 @@ def broker() -> Iterator[secured.Secured]:
 
 async def make_topics(broker: secured.Secured) -> None:
     """As an administrator does with `sixfold topics apply`."""
-    names = ["acl.asked", "acl.answered", "acl-answer.dlq", "elsewhere", reporting.TOPIC.name, alarms.TICKS.name]
+    framework = [reporting.TOPIC.name, alarms.TICKS.name, replies.TOPIC.name]
+    names = ["acl.asked", "acl.answered", "acl-answer.dlq", "elsewhere", *framework]
     client = AIOKafkaAdminClient(**broker.admin)
     await client.start()
     try:
@@ -90,17 +91,24 @@ async def answers(broker: secured.Secured, count: int) -> list[Any]:
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_a_function_works_under_its_acls_and_can_do_nothing_else(broker: secured.Secured, tmp_path: Path) -> None:
+async def test_a_function_works_under_its_acls_and_can_do_nothing_else(
+    broker: secured.Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Created with Kafka's own tool from the printed commands: it reads, counts in a table, answers in a transaction and
-    reports; before them it could not start, and writing elsewhere, or reading what it only writes, is refused."""
+    reports; before them it could not start, and writing elsewhere, or reading what it only writes, is refused. It comes
+    as a principal of its own name, by its own password."""
     await make_topics(broker)
-    place = buses.Place(f"kafka://{broker.bootstrap}", tmp_path)
-    async with buses.open_bus(place) as bus:
+    assert answer.name == secured.USER
+    monkeypatch.setenv("SIXFOLD_KAFKA_CA_FILE", str(broker.authority.certificate))
+    monkeypatch.setenv("SIXFOLD_KAFKA_USER", secured.USER)
+    monkeypatch.setenv("SIXFOLD_KAFKA_PASSWORD", secured.USER_PASSWORD)
+    url = f"kafka://{broker.at('TLS')}"
+    async with open_bus(url, data_dir=tmp_path) as bus:
         assert await bus.topics() == {}, "without ACLs nothing is to be seen"
-    found = acl.grants(answer, [], template=secured.NOBODY)
-    for command in acl.commands(found, bootstrap=broker.admin_bootstrap, config=str(broker.config)):
+    found = acl.grants(answer, [])
+    for command in acl.commands(found, bootstrap=broker.at("SASL"), config=str(broker.config)):
         await asyncio.to_thread(broker.run, command)
-    async with buses.open_bus(place) as bus:
+    async with open_bus(url, data_dir=tmp_path) as bus:
         process = Process(name="answering", data_dir=tmp_path, registry=Registry([Asked, Answered]), bus=bus)
         work = asyncio.create_task(running.run_functions(process, [answer], stopping=process.stopping))
         try:

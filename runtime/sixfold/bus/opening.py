@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sixfold import clock as clocks
@@ -13,7 +14,7 @@ def open_bus(url: str = "embedded:", *, data_dir: Path, clock: clocks.Clock | No
     """A bus that connects when it is entered (`async with open_bus(…) as bus`).
 
     `embedded:` is the log in `data_dir`; `kafka://host:port[,host:port…]` a Kafka cluster. Raises UsageError for
-    any other URL.
+    any other URL. How to get into a secured cluster is read from `SIXFOLD_KAFKA_…` and `kafka.toml` in `data_dir`.
     """
     clock = clock or clocks.SystemClock()
     scheme, _, rest = url.partition(":")
@@ -22,7 +23,16 @@ def open_bus(url: str = "embedded:", *, data_dir: Path, clock: clocks.Clock | No
 
         return EmbeddedBus(data_dir / "bus", clock=clock)
     if scheme == "kafka" and rest.startswith("//") and rest.strip("/"):
+        if "@" in rest:  # and neither is shown: a message may end in a log
+            raise errors.UsageError(
+                "the bus's address has a user or a password in it, which process lists would show; "
+                "set SIXFOLD_KAFKA_USER and SIXFOLD_KAFKA_PASSWORD_FILE instead"
+            )
+        from sixfold.bus.kafka import security
         from sixfold.bus.kafka.client import KafkaBus
+        from sixfold.bus.kafka.settings import KafkaSettings
 
-        return KafkaBus(rest.strip("/"), data_dir=data_dir, clock=clock)
+        found = security.read(os.environ, data_dir)
+        settings = KafkaSettings(security=found.security, compression=found.compression, rack=found.rack)
+        return KafkaBus(rest.strip("/"), data_dir=data_dir, clock=clock, settings=settings)
     raise errors.UsageError(f"bus {url!r}: expected embedded: or kafka://HOST:PORT[,HOST:PORT…]")

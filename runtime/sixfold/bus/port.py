@@ -156,6 +156,10 @@ class BusUnavailableError(BusError):
     """No broker answers, or the embedded bus cannot be opened. Trying again may help."""
 
 
+class BusRefusedError(BusError):
+    """The brokers answer and let nobody in so: a wrong password, a certificate that is not trusted. Set it right."""
+
+
 class UnknownTopicError(BusError):
     """The topic does not exist; create it, or check its name."""
 

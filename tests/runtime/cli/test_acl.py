@@ -32,7 +32,8 @@ def allowed(*declared: Any, topics: tuple[str, ...] = (), **named: Any) -> dict[
     """Operations by resource, those that every function has left out."""
     made = function(name="f", on=declared, **named)(handler)
     found = acl.grants(made, topics)
-    common = {("topic", "system.processes"), ("topic", "system.ticks"), ("topic", "f.dlq"), ("group", "f")}
+    topics_of_all = ("system.processes", "system.ticks", "system.replies", "f.dlq")
+    common = {("group", "f"), *(("topic", name) for name in topics_of_all)}
     return {
         f"{each.resource} {each.name}{'…' if each.pattern == 'prefixed' else ''}": set(each.operations)
         for each in found

@@ -14,7 +14,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import assignor, changelogs, failures, membership, reading, settling, topics
+from sixfold.bus.kafka import assignor, changelogs, connecting, failures, membership, reading, settling, topics
 
 STOP_S = 10.0
 """How long leaving a group and closing may take."""
@@ -99,6 +99,8 @@ class KafkaConsumer:
             max_partition_fetch_bytes=settings.fetch_partition_bytes,
             request_timeout_ms=int(settings.request_timeout_s * 1000),
             retry_backoff_ms=settings.retry_backoff_ms,
+            client_rack=settings.rack,
+            **connecting.options(settings),
         )
 
     async def __aexit__(

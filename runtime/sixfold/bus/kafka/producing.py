@@ -15,7 +15,7 @@ from aiokafka import errors as kafka
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import murmur2, port
-from sixfold.bus.kafka import failures, overdue, specs, topics
+from sixfold.bus.kafka import connecting, failures, overdue, specs, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 BATCHED_RECORDS_MIN = 8
@@ -36,7 +36,7 @@ def new_producer(
     transactional_id: str | None = None,
 ) -> Any:
     """An idempotent producer, not started: retries inside it never store a record twice."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = connecting.options(settings)
     if transactional_id is not None:
         options["transactional_id"] = transactional_id
         options["transaction_timeout_ms"] = int(settings.transaction_timeout_s * 1000)
@@ -46,6 +46,7 @@ def new_producer(
         enable_idempotence=True,
         linger_ms=settings.linger_ms,
         max_batch_size=batch_bytes,
+        compression_type=settings.compression,
         max_request_size=REQUEST_BYTES_MAX,
         request_timeout_ms=int(settings.request_timeout_s * 1000),
         retry_backoff_ms=settings.transaction_backoff_ms if transactional_id else settings.retry_backoff_ms,

@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 from sixfold.bus import port
-from sixfold.bus.kafka import failures, topics
+from sixfold.bus.kafka import connecting, failures, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 
@@ -75,6 +75,7 @@ class OffsetReader:
                     isolation_level="read_committed",
                     request_timeout_ms=int(self._settings.request_timeout_s * 1000),
                     retry_backoff_ms=self._settings.retry_backoff_ms,
+                    **connecting.options(self._settings),
                 )
                 try:
                     with failures.translated(self._bootstrap, "asking for offsets"):

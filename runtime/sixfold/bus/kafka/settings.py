@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
+from sixfold.bus.kafka import security as kafka_security
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KafkaSettings:
     """How the bus talks to its brokers."""
+
+    security: kafka_security.Security = kafka_security.OPEN
+    """How it gets in; an open cluster by default."""
+    compression: str | None = None
+    """Of what is published; none by default, since most events are small and both sides must have the library."""
+    rack: str | None = None
+    """The zone that consumers stand in: they read from a replica there where the brokers choose one for them."""
 
     connect_timeout_s: float = 3.0
     """How long opening may take before `BusUnavailableError`: a person is waiting for the message."""

@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import failures, identities, specs
+from sixfold.bus.kafka import connecting, failures, identities, specs
 from sixfold.bus.kafka import settings as kafka_settings
 
 _T = TypeVar("_T")
@@ -54,20 +54,27 @@ class TopicAdmin:
         self._known: dict[str, Topic] = {}
 
     async def open(self) -> None:
-        """Connect. Raises BusUnavailableError when no broker answers within `connect_timeout_s`."""
+        """Connect. Raises BusUnavailableError when no broker answers within `connect_timeout_s`, BusRefusedError when one
+        refuses us."""
         deadline = self._clock.monotonic() + self._settings.connect_timeout_s
         while True:
             client = AIOKafkaAdminClient(
                 bootstrap_servers=self._bootstrap,
                 request_timeout_ms=int(self._settings.request_timeout_s * 1000),
                 retry_backoff_ms=self._settings.retry_backoff_ms,
+                **connecting.options(self._settings),
             )
             try:
                 async with asyncio.timeout(max(0.1, deadline - self._clock.monotonic())):
                     await client.start()
             except (kafka.KafkaError, TimeoutError, OSError) as error:
                 await client.close()
+                refusal = await connecting.refusal(self._bootstrap, self._settings, self._settings.connect_timeout_s)
+                if refusal is not None and refusal.is_final:
+                    raise port.BusRefusedError(refusal.text) from error
                 if self._clock.monotonic() + kafka_settings.CONNECT_ATTEMPT_S >= deadline:
+                    if refusal is not None:
+                        raise port.BusUnavailableError(refusal.text) from error
                     raise failures.unavailable(self._bootstrap, "connecting") from error
                 await self._clock.sleep(kafka_settings.CONNECT_ATTEMPT_S)
             else:
