@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from sixfold import capability, catalogue
 from sixfold import errors as failures
 from sixfold.capability import Service
-from sixfold.cli import common, references
+from sixfold.cli import common, references, reloading
 from sixfold.function import AnyFunction, Retry
 from sixfold.process import Process
 from sixfold.supervisor import hosting, plan
@@ -50,6 +51,7 @@ def run(
     report_failures: Annotated[
         bool, typer.Option(help="Whether --lambda's answer names what failed, as with ReportBatchItemFailures.")
     ] = True,
+    reload: Annotated[bool, typer.Option("--reload", help="Start anew when a source file of yours changes.")] = False,
 ) -> None:
     """Run functions, or one service, as one process until Ctrl-C or SIGTERM; what is under way is finished first.
 
@@ -57,6 +59,10 @@ def run(
     sixfold run --lambda path/to/app.py:handler --topic orders --batch-size 100
     """
     wanted, options = split_options(names or [])
+    if reload:
+        watch = reloading.Watch(reloading.roots_of([*wanted, *([handler] if handler else [])]))
+        words = [word for word in sys.argv[1:] if word != "--reload"]
+        raise typer.Exit(common.run(reloading.run([sys.executable, "-m", "sixfold", *words], watch)))
     chosen = common.settings(ctx)
     known = common.known(ctx)
     bus_url = bus or chosen.bus_url
