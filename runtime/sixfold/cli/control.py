@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from sixfold import clock as clocks
 from sixfold.cli import common
+from sixfold.gateway.functions import FunctionStatus
 from sixfold.supervisor import control, hosting, tree
 from sixfold.supervisor.control import SystemStatus
 
 _COLOURS = {"running": "green", "starting": "cyan", "stopping": "yellow", "waiting": "red"}
 _DOWN_WAIT_S = 90.0
+_GATEWAY_WAIT_S = 8.0
 
 Names = Annotated[list[str], typer.Argument(help="Processes, or what their names start with: volume.storage.a")]
 
 
 def status(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
-    """Show every process of the running system.
+    """Show every process of the running system, and every function that runs or is not well.
 
     Example:  sixfold status --json
     """
-    found = common.run(control.ask(common.settings(ctx).data_dir, "status", timeout_s=10.0))
-    common.show(found, as_json=as_json, render=lambda: table_of(found))
+    found, functions = common.run(_status(ctx))
+    if as_json:
+        common.line({**msgspec.structs.asdict(found), "functions": functions})
+        return
+    common.draw(table_of(found))
+    if functions is None:
+        common.draw("how the functions are cannot be told: the gateway does not answer")
+    elif shown := [each for each in functions if each.status != "idle"]:
+        from sixfold.cli import function_table
+
+        common.draw(function_table.table_of(shown))
+
+
+async def _status(ctx: typer.Context) -> tuple[SystemStatus, list[FunctionStatus] | None]:
+    """The processes as the supervisor says, and the functions as the gateway sees them; None where it does not say."""
+    found = await control.ask(common.settings(ctx).data_dir, "status", timeout_s=10.0)
+    from sixfold.cli import function_table
+
+    try:
+        async with asyncio.timeout(_GATEWAY_WAIT_S), await common.gateway_client(ctx) as client:
+            return found, (await function_table.ask(client)).functions
+    except Exception as error:
+        if common.as_failure(error) is None and not isinstance(error, TimeoutError):
+            raise
+        return found, None
 
 
 def start(ctx: typer.Context, names: Names, as_json: common.JsonOption = False) -> None:

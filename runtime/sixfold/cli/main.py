@@ -22,6 +22,7 @@ _CAPABILITIES = "Capabilities"
 VERBS = {
     "up": Verb("sixfold.cli.up:up", "Start the whole system.", _SYSTEM),
     "status": Verb("sixfold.cli.control:status", "Show the processes of the running system.", _SYSTEM),
+    "top": Verb("sixfold.cli.top:top", "Watch functions: rate, lag, age, durations, failures.", _SYSTEM),
     "down": Verb("sixfold.cli.control:down", "Stop the running system.", _SYSTEM),
     "start": Verb("sixfold.cli.control:start", "Start stopped processes of the running system.", _SYSTEM),
     "stop": Verb("sixfold.cli.control:stop", "Stop some processes of the running system.", _SYSTEM),

@@ -7,7 +7,7 @@ Who waits is not stalled: for a handler within its time limit, for the time of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -45,8 +45,11 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     retrying: int = 0
     breaker: str = ""
-    duration_bounds_s: tuple[float, ...] = ()
-    duration_counts: tuple[int, ...] = ()
+    records_per_s: float = 0.0
+    """Between the last two reports of each process."""
+    p50_s: float | None = None
+    """Half of the attempts took no longer, of those between the last two reports, else of all; None without any."""
+    p99_s: float | None = None
 
     @property
     def well(self) -> bool:
@@ -71,11 +74,16 @@ class Reports:
     """The newest reports of all processes, and when each was heard of."""
 
     newest: dict[str, ProcessReported] = field(default_factory=dict)
+    _before: dict[str, ProcessReported] = field(default_factory=dict)
     _heard_s: dict[str, float] = field(default_factory=dict)
 
     def fold(self, report: ProcessReported, now_s: float, now_ms: int) -> None:
         """A process reported. Its first report may be old, and says so; of later ones only the arrival counts."""
         known = self.newest.get(report.process)
+        if known is not None and known.started_at_ms == report.started_at_ms:
+            self._before[report.process] = known
+        else:
+            self._before.pop(report.process, None)  # another process of that name: its counts begin at zero
         self.newest[report.process] = report
         age_s = max(0.0, (now_ms - report.reported_at_ms) / 1000) if known is None else 0.0
         self._heard_s[report.process] = now_s - age_s
@@ -91,6 +99,18 @@ class Reports:
             for each in self.newest.values()
             if not each.stopped and GONE_S < self.silent_s(each, now_s) <= FORGOTTEN_S
         ]
+
+    def recent(self, report: ProcessReported, now: FunctionReport, now_s: float) -> tuple[float, list[int]]:
+        """Records per second and the durations of attempts, between a process's last two reports."""
+        before = self._before.get(report.process)
+        then = next((each for each in before.functions if each.function == now.function), None) if before else None
+        if before is None or then is None:
+            return 0.0, []
+        counts = [new - old for new, old in zip(now.duration_counts, then.duration_counts, strict=False)]
+        took_s = (report.reported_at_ms - before.reported_at_ms) / 1000
+        if took_s <= 0 or self.silent_s(report, now_s) > 2 * reporting.INTERVAL_S + 1.0:
+            return 0.0, counts  # it would have told if there had been more
+        return max(0, now.records - then.records) / took_s, counts
 
     def silent_s(self, report: ProcessReported, now_s: float) -> float:
         """For how long nothing was heard of a process."""
@@ -125,8 +145,40 @@ def look(
     for name in sorted({*names, *running}):
         here = [(report, each) for report in living for each in report.functions if each.function == name]
         lost = [report for report in gone if any(each.function == name for each in report.functions)]
-        found.append(_status(name, here, lost, lying.get(name), watch, now_s, timeouts_s.get(name, 0.0)))
+        status = _status(name, here, lost, lying.get(name), watch, now_s, timeouts_s.get(name, 0.0))
+        recent = [reports.recent(report, each, now_s) for report, each in here]
+        bounds = here[0][0].duration_bounds_s if here else []
+        counts = _summed([counts for _, counts in recent])
+        if not any(counts):
+            counts = _summed([each.duration_counts for _, each in here])
+        found.append(
+            msgspec.structs.replace(
+                status,
+                records_per_s=round(sum(rate for rate, _ in recent), 3),
+                p50_s=quantile(bounds, counts, 0.5),
+                p99_s=quantile(bounds, counts, 0.99),
+            )
+        )
     return found
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """The value that `share` of a histogram's observations do not exceed, as Prometheus' histogram_quantile estimates it.
+
+    The last bound where it lies above; None without observations.
+    """
+    left, low = share * sum(counts), 0.0
+    if not sum(counts) or not bounds:
+        return None
+    for bound, count in zip(bounds, counts, strict=False):
+        if count and left <= count:
+            return low + (bound - low) * left / count
+        left, low = left - count, bound
+    return bounds[-1]
+
+
+def _summed(many: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(each) for each in zip(*(counts for counts in many if counts), strict=False)]
 
 
 def _status(
@@ -160,7 +212,6 @@ def _status(
         status, reason = "stalled", what if ours else f"{what}; no process runs it"
     elif lost and not ours:
         status, reason = "gone", f"the process {lost[0].process} (pid {lost[0].pid}) fell silent without stopping"
-    bounds = here[0][0].duration_bounds_s if here else []
     return FunctionStatus(
         name=name,
         status=status,
@@ -176,8 +227,6 @@ def _status(
         running=sum(each.running for each in ours),
         retrying=sum(each.retrying for each in ours),
         breaker=_worst([each.breaker for each in ours]),
-        duration_bounds_s=tuple(bounds),
-        duration_counts=tuple(map(sum, zip(*(each.duration_counts for each in ours), strict=False))),
     )
 
 

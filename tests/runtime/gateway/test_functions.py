@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
-from sixfold.gateway.functions import GONE_S, STALLED_S, FunctionStatus, Lying, Reports, Watch, look
+from sixfold.gateway.functions import GONE_S, STALLED_S, FunctionStatus, Lying, Reports, Watch, look, quantile
 from sixfold_events.system import FunctionReport, ProcessReported
 
 NOW_MS = 1_415_811_600_000
@@ -103,5 +104,26 @@ def test_code_that_contradicts_its_declaration_is_halted_whatever_else() -> None
         report("q", records=2, breaker="half-open", duration_counts=[1, 0, 0]),
     )
     assert (found.status, found.reason, found.processes) == ("halted", "wrong", ("p", "q"))
-    assert (found.records, found.breaker, found.duration_counts) == (3, "half-open", (2, 2, 3))
+    assert (found.records, found.breaker) == (3, "half-open")
     assert (found.lag, found.age_s) == (3, 7.0)
+
+
+def test_rate_and_durations_are_those_between_the_last_two_reports() -> None:
+    """What happened an hour ago says nothing of now; a process that tells nothing new does nothing."""
+    seen = Seen()
+    first = report(records=1000, duration_counts=[0, 100, 0])
+    assert seen.at(0, NOTHING, first).records_per_s == 0.0
+    assert seen.at(0, NOTHING).p50_s == pytest.approx(0.55)
+    second = report(at_ms=NOW_MS + 5000, records=1050, duration_counts=[50, 100, 0])
+    found = seen.at(5, NOTHING, second)
+    assert (found.records_per_s, found.p50_s, found.p99_s) == (10.0, pytest.approx(0.05), pytest.approx(0.099))
+    assert seen.at(17, NOTHING).records_per_s == 0.0
+    again = msgspec.structs.replace(report(records=5, at_ms=NOW_MS + 9000), started_at_ms=9)
+    assert seen.at(18, NOTHING, again).records_per_s == 0.0, "a new process of that name counts from zero"
+
+
+def test_quantiles_are_estimated_as_prometheus_does() -> None:
+    """Linear within a bucket, the last bound above it, nothing of nothing."""
+    assert quantile([1.0, 2.0], [10, 10, 0], 0.75) == pytest.approx(1.5)
+    assert quantile([1.0, 2.0], [0, 0, 5], 0.5) == 2.0
+    assert quantile([1.0], [0, 0], 0.5) is None
