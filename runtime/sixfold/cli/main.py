@@ -33,6 +33,7 @@ VERBS = {
     "invoke": Verb("sixfold.cli.invoke:invoke", "Call a function with an event, without side effects.", _EVENTS),
     "record": Verb("sixfold.cli.record:record", "Keep what a function was given and made of it in a file.", _EVENTS),
     "replay": Verb("sixfold.cli.replay:replay", "Run a function against a recorded file and compare.", _EVENTS),
+    "shadow": Verb("sixfold.cli.shadow:shadow", "Compare a new version of a function on live traffic.", _EVENTS),
     "functions": Verb("sixfold.cli.listing:functions", "List functions.", _EVENTS),
     "topics": Verb("sixfold.cli.topics:app", "List, plan and apply topics.", _EVENTS),
     "event": Verb("sixfold.cli.event:app", "Event types and samples.", _EVENTS),
