@@ -113,3 +113,8 @@ class Caller:
             child.kill()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def gone(self) -> None:
+        """After `close`, once no runner is left: return when the processes have ended."""
+        for child in self._children.values():
+            await child.gone()

@@ -17,6 +17,9 @@ from sixfold.function import AnyFunction
 START_S = 60.0
 """Importing a handler's module, with a model that it loads, may take so long."""
 
+PIPES_S = 1.0
+"""The pipes of a process that was killed close within milliseconds."""
+
 
 PROGRAM = "from sixfold import cpu; cpu.main()"
 """Not `-m sixfold.cpu`: what is pickled there would belong to a module `__main__`."""
@@ -32,6 +35,7 @@ class Child:
     def __init__(self, function: AnyFunction) -> None:
         self._function = function
         self._process: asyncio.subprocess.Process | None = None
+        self._killed: list[asyncio.subprocess.Process] = []
 
     async def call(self, events: Any, context: Context | BatchContext) -> None:
         """Call the handler; what it made lands in `context`. Raises what it raised.
@@ -79,8 +83,24 @@ class Child:
         """End the process at once."""
         process, self._process = self._process, None
         if process is not None:
+            self._killed = [each for each in self._killed if each.returncode is None]
+            self._killed.append(process)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+
+    async def gone(self) -> None:
+        """Return once all processes that were killed have ended and their pipes are closed: the loop may end then."""
+        killed, self._killed = self._killed, []
+        for process in killed:
+            await process.wait()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.close()
+            # What a handler forked may hold the pipe open; that is not waited for.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
+                async with asyncio.timeout(PIPES_S):
+                    await process.stdin.wait_closed()
+                    await process.stdout.read()
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:

@@ -93,6 +93,10 @@ class Handling:
         self._caller.close()
         return self._waits.tasks()
 
+    async def gone(self) -> None:
+        """After `close`, once its tasks have ended: return when nothing of a handler's is left but threads."""
+        await self._caller.gone()
+
     def take_in(self, partition: Partition, records: Sequence[port.Record]) -> None:
         """Handle `records`, each when its turn comes."""
         self._lanes.add(partition, records)

@@ -83,7 +83,12 @@ class Worker:
         self._assignments = 0
         self.topics = tuple(function.sources if topics is None else topics)
         self._consumer = bus.subscribe(
-            function.name, self.topics, start=function.start, listener=self, revoke_timeout_s=limits.revoke_s
+            function.name,
+            self.topics,
+            start=function.start,
+            listener=self,
+            member=process.member,
+            revoke_timeout_s=limits.revoke_s,
         )
         self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
         self._settler.atomic = function.delivery == "exactly-once"
@@ -137,6 +142,7 @@ class Worker:
                         await self._drain(self._fetcher.partitions.values(), self._limits.drain_s)
         finally:
             await _cancel([*tasks, *self._handling.close()])
+            await self._handling.gone()
 
     async def _outdated(self) -> None:
         """Return once it should read other topics: more match its patterns, or dead letters are redriven to it."""
