@@ -18,6 +18,8 @@ from sixfold_events.kms import KmsAudited
 
 GENESIS = "0" * 64
 """What the first link repeats."""
+REWIND_MAX = 5_000
+"""Links that one crash may repeat at most: as many results as a worker holds before they are settled."""
 
 
 class Head(NamedTuple):
@@ -44,6 +46,8 @@ class Report(NamedTuple):
     heads: Mapping[str, Head]
     links: int
     problems: tuple[Problem, ...]
+    repeated: int = 0
+    """Links about a call that an earlier link is about: crashes made them (see `verify`)."""
 
 
 def canonical(value: Any) -> str:
@@ -81,13 +85,49 @@ def link(chain: str, head: Head, record: Mapping[str, Any]) -> KmsAudited:
     )
 
 
+class _Chain:
+    """What is known of one chain: its newest links by number, several of one number where a crash repeated them."""
+
+    def __init__(self) -> None:
+        self.links: dict[int, list[tuple[str, str]]] = {0: [(GENESIS, "")]}
+        """(hash, event id) by number."""
+        self.top = EMPTY
+        self.repeated = 0
+
+    def add(self, found: KmsAudited, event_id: str, previous: str) -> str | None:
+        """Take a link in; what is wrong with it, None where it fits."""
+        before, beside = self.links.get(found.seq - 1, []), self.links.setdefault(found.seq, [])
+        wrong = None
+        if not any(digest == previous for digest, _ in before):
+            wrong = self._misfit(found, previous)
+        elif any(about != event_id for _, about in beside) or found.seq <= self.top.seq - REWIND_MAX:
+            wrong = f"out of order: it stands after link {self.top.seq}"
+        elif beside:
+            self.repeated += 1
+        beside.append((found.hash, event_id))
+        if found.seq >= self.top.seq:
+            self.top = Head(found.seq, found.hash)
+        self.links.pop(found.seq - REWIND_MAX - 1, None)
+        return wrong
+
+    def _misfit(self, found: KmsAudited, previous: str) -> str:
+        before = self.links.get(found.seq - 1)
+        if before:
+            digest = before[-1][0]
+            return f"broken: it repeats {previous[:16]}… as the hash of link {found.seq - 1}, which is {digest[:16]}…"
+        if found.seq > self.top.seq:
+            return f"missing: link {found.seq - 1} should stand before it"
+        return f"out of order: it stands after link {self.top.seq}"
+
+
 def verify(links: Iterable[KmsAudited], expected: Mapping[str, Head] | None = None) -> Report:
     """Check every link in the order of the log; `expected` are heads that were noted before.
 
-    A crash between a link and the note of it makes its call be handled again, and a second link stands beside the
-    first, about the same call: that is no problem, and the chain goes on from either of the two.
+    A crash between some links and the note of them makes their calls be handled again: the chain goes back to where it
+    was noted, and other links about the same calls, in the same order, stand after the first ones. That is no problem,
+    and it is counted. The chain goes on from either of two links about one call.
     """
-    tips: dict[str, list[tuple[Head, str, str]]] = {}
+    chains: dict[str, _Chain] = {}
     problems: list[Problem] = []
     wanted = dict(expected or {})
     count = 0
@@ -99,17 +139,10 @@ def verify(links: Iterable[KmsAudited], expected: Mapping[str, Head] | None = No
                 Problem(each.chain, each.seq, "changed: its hash or its fields are not those of its record")
             )
             continue
-        known = tips.get(each.chain, [])
-        event_id, previous = str(record.get("eventID")), str(record["previous"])
-        entry = (Head(each.seq, each.hash), event_id, previous)
-        ends = known or [(EMPTY, "", "")]
-        if any(head.seq + 1 == each.seq and head.hash == previous for head, _, _ in ends):
-            tips[each.chain] = [entry]
-        elif any(head.seq == each.seq and about == event_id and before == previous for head, about, before in known):
-            known.append(entry)
-        else:
-            problems.append(Problem(each.chain, each.seq, _misfit(ends[0][0], each, previous)))
-            tips[each.chain] = [entry]
+        chain = chains.setdefault(each.chain, _Chain())
+        wrong = chain.add(each, str(record.get("eventID")), str(record["previous"]))
+        if wrong:
+            problems.append(Problem(each.chain, each.seq, wrong))
         noted = wanted.get(each.chain)
         if noted and noted.seq == each.seq and noted.hash == each.hash:
             del wanted[each.chain]
@@ -118,15 +151,8 @@ def verify(links: Iterable[KmsAudited], expected: Mapping[str, Head] | None = No
         for chain, head in wanted.items()
         if head.seq
     ]
-    return Report({chain: known[-1][0] for chain, known in tips.items()}, count, tuple(problems))
-
-
-def _misfit(head: Head, found: KmsAudited, previous: str) -> str:
-    if found.seq > head.seq + 1:
-        return f"missing: link {head.seq + 1} should stand before it"
-    if found.seq <= head.seq:
-        return f"out of order: it stands after link {head.seq}"
-    return f"broken: it repeats {previous[:16]}… as the hash of link {head.seq}, which is {head.hash[:16]}…"
+    heads = {name: chain.top for name, chain in chains.items()}
+    return Report(heads, count, tuple(problems), sum(chain.repeated for chain in chains.values()))
 
 
 def _record(each: KmsAudited) -> dict[str, Any] | None:

@@ -85,6 +85,7 @@ def verify(
     report = common.run(run())
     found = {
         "links": report.links,
+        "repeated": report.repeated,
         "heads": {chain: f"{chain}:{end.seq}:{end.hash}" for chain, end in sorted(report.heads.items())},
         "problems": [{"chain": each.chain, "seq": each.seq, "message": each.message} for each in report.problems],
     }
@@ -106,6 +107,8 @@ def _lines(report: audit.Report) -> str:
             f"{report.links} links in {len(report.heads)} chains are whole. Note the heads; later, verify with:"
         )
         lines += [f"  --head {chain}:{end.seq}:{end.hash}" for chain, end in sorted(report.heads.items())]
+    if report.repeated:
+        lines.append(f"{report.repeated} links are about calls that earlier links are about: a crash made them twice.")
     return "\n".join(lines)
 
 

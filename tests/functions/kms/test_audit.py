@@ -101,6 +101,42 @@ def test_a_link_that_a_crash_doubled_is_no_problem_and_the_chain_goes_on_from_ei
     assert problems([*links[:2], again, links[2]]) == []
 
 
+def again(links: list[KmsAudited], start: int, name: str = "kms.requests-0") -> list[KmsAudited]:
+    """The links from number `start` on as a crash makes them again: about the same calls, at another time."""
+    head, made = audit.Head(links[start - 2].seq, links[start - 2].hash) if start > 1 else audit.EMPTY, []
+    for link in links[start - 1 :]:
+        record = {**json.loads(link.record), "eventTime": "later"}
+        made.append(audit.link(name, head, record))
+        head = audit.Head(made[-1].seq, made[-1].hash)
+    return made
+
+
+@pytest.mark.parametrize("start", [1, 4, 8])
+def test_links_that_a_crash_repeated_are_no_problem_and_are_counted(start: int) -> None:
+    """However many a settle held: the chain goes back, says the same calls in the same order, and goes on from there."""
+    links = chain(8)
+    repeated = again(links, start)
+    onward = audit.link("kms.requests-0", audit.Head(8, repeated[-1].hash), {"eventName": "Decrypt", "eventID": "x"})
+    report = audit.verify([*links, *repeated, onward])
+    assert (report.problems, report.repeated) == ((), 9 - start)
+    assert report.heads["kms.requests-0"] == audit.Head(9, onward.hash)
+    twice = audit.verify([*links, *repeated[:1], *again(links, start)[:1], *repeated[1:]])
+    assert (twice.problems, twice.repeated) == ((), 10 - start), "a crash while it was repeated"
+
+
+def test_what_only_looks_like_a_crash_is_named() -> None:
+    """Other calls, another order, a gap, or a return to long ago: a crash makes none of these."""
+    links = chain(8)
+    repeated = again(links, 4)
+    other = audit.link("kms.requests-0", audit.Head(3, links[2].hash), {"eventName": "Decrypt", "eventID": "other"})
+    assert problems([*links, other]) == ["4: out of order: it stands after link 8"]
+    swapped = audit.link("kms.requests-0", audit.Head(3, links[2].hash), json.loads(links[4].record))
+    assert problems([*links, swapped]) == ["4: out of order: it stands after link 8"]
+    assert problems([*links, *repeated[1:]])[0].startswith("5: broken")
+    long = chain(audit.REWIND_MAX + 10)
+    assert problems([*long, *again(long, 5)[:1]]) == [f"5: out of order: it stands after link {len(long)}"]
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
