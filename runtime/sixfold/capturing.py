@@ -5,8 +5,9 @@ For a function the rows and the committed offsets are of one moment, so a replay
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
 from sixfold import captures, dead_letter, timers
 from sixfold import clock as clocks
@@ -40,15 +41,16 @@ async def capture(
     bus = process.require_bus()
     found, size = [], 0
     until = await ends.of(bus, starts)
-    async for record in _read(bus, starts, until):
-        if record.offset >= until[port.TopicPartition(record.topic, record.partition)]:
-            continue
-        found.append(record)
-        size += len(record.value or b"") + len(record.key or b"")
-        if size > captures.BYTES_MAX:
-            raise captures.CaptureError(f"more than {captures.BYTES_MAX:,} bytes; take fewer records with --count")
-        if len(found) >= count:
-            break
+    async with contextlib.aclosing(_read(bus, starts, until)) as records:
+        async for record in records:
+            if record.offset >= until[port.TopicPartition(record.topic, record.partition)]:
+                continue
+            found.append(record)
+            size += len(record.value or b"") + len(record.key or b"")
+            if size > captures.BYTES_MAX:
+                raise captures.CaptureError(f"more than {captures.BYTES_MAX:,} bytes; take fewer records with --count")
+            if len(found) >= count:
+                break
     found.sort(key=lambda record: (record.timestamp_ms, record.topic, record.partition, record.offset))
     captured_ms = clocks.now_ms(process.clock)
     committed: Mapping[port.TopicPartition, int] = {}
@@ -153,7 +155,7 @@ async def _letters(
 
 async def _read(
     bus: port.Bus, starts: Mapping[port.TopicPartition, int], until: Mapping[port.TopicPartition, int]
-) -> AsyncIterator[port.Record]:
+) -> AsyncGenerator[port.Record, None]:
     if not starts:
         return
     async with bus.assign(list(starts)) as consumer:
