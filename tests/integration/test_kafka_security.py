@@ -6,6 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
+import logging
 import os
 import sys
 import threading
@@ -124,15 +125,22 @@ def setting(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, object]) -> 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"])
 async def test_a_password_lets_every_client_in_over_tls(
-    broker: secured.Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mechanism: str
+    broker: secured.Secured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    mechanism: str,
 ) -> None:
-    """By variables; TLS is taken for granted."""
+    """By variables; TLS is taken for granted, and no log has the password, not even aiokafka's at debug."""
+    caplog.set_level(logging.DEBUG, "aiokafka")
     user, password = (
         (secured.ADMIN, secured.PASSWORD) if mechanism == "PLAIN" else (secured.ROOT, secured.ROOT_PASSWORD)
     )
     setting(monkeypatch, {"MECHANISM": mechanism, "USER": user, "PASSWORD": password})
     setting(monkeypatch, {"CA_FILE": broker.authority.certificate})
     await round_trip(broker.at("TLS"), tmp_path)
+    assert "MetadataRequest" in caplog.text
+    assert password not in caplog.text
 
 
 async def test_a_password_without_tls_is_sent_where_that_is_asked_for(

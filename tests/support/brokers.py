@@ -177,6 +177,11 @@ def kill_local(folder: Path, node: int = 1) -> None:
     subprocess.run([LOCAL, "kill", folder, str(node)], check=True, capture_output=True, timeout=60)
 
 
+def stop_local(folder: Path, node: int) -> None:
+    """Stop one broker in an orderly way: others lead its partitions before it goes."""
+    subprocess.run([LOCAL, "stop", folder, str(node)], check=True, capture_output=True, timeout=60)
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
