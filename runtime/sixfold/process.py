@@ -35,6 +35,8 @@ class Process:
     """Entered already; None for a service that declares `bus=False`."""
     parents_bus_url: str = ""
     """Where the bus of the parent is, in a process that only calls a handler and has none itself."""
+    member: str | None = None
+    """A name that stays over restarts, which no other process has: its groups know it by that (static membership)."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The service's own options, such as {"copy": "a1"}."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

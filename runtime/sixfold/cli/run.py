@@ -51,12 +51,22 @@ def run(
     report_failures: Annotated[
         bool, typer.Option(help="Whether --lambda's answer names what failed, as with ReportBatchItemFailures.")
     ] = True,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=256, help="Processes of this host that share the work.")
+    ] = None,
+    member_prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--member-prefix", help="Begins the workers' names, which their groups know them by.", show_default="host"
+        ),
+    ] = None,
     reload: Annotated[bool, typer.Option("--reload", help="Start anew when a source file of yours changes.")] = False,
 ) -> None:
     """Run functions, or one service, as one process until Ctrl-C or SIGTERM; what is under way is finished first.
 
     Example:  sixfold run examples/01-minimal/orders.py      sixfold run volume.storage --copy a1
     sixfold run --lambda path/to/app.py:handler --topic orders --batch-size 100
+    sixfold run --workers 4 examples/01-minimal/orders.py
     """
     wanted, options = split_options(names or [])
     if reload:
@@ -69,7 +79,7 @@ def run(
     services = {**known.services, plan.GATEWAY.name: plan.GATEWAY}
     found = [name for name in wanted if name in services]
     if found:
-        if len(wanted) > 1 or every:
+        if len(wanted) > 1 or every or workers or member_prefix:
             raise _usage(f"{found[0]} is a service and runs alone; start the others with calls of their own")
         common.run(hosting.host(_service(services[found[0]], options, known, chosen, bus_url)))
         return
@@ -91,6 +101,13 @@ def run(
             report_failures=report_failures,
         )
         functions = (*functions, made)
+    if workers or member_prefix:
+        from sixfold.cli import workers as several
+
+        words = several.words_without(sys.argv[1:], "--workers", "--member-prefix")
+        members = several.names_of(plan.FUNCTIONS if every else _joined(functions), workers or 1, member_prefix)
+        common.run(several.run([sys.executable, "-m", "sixfold", *words], members, chosen.data_dir))
+        return
     common.run(hosting.host(_worker(functions, chosen, bus_url, every=every)))
 
 
@@ -173,13 +190,17 @@ def _worker(
 ) -> hosting.Hosted:
     theirs = catalogue.installed([function for function in functions if not _is_installed(function)])
     return hosting.Hosted(
-        name=plan.FUNCTIONS if every else "run." + "+".join(function.name for function in functions)[:64],
+        name=plan.FUNCTIONS if every else "run." + _joined(functions),
         data_dir=chosen.data_dir,
         registry=theirs.registry,
         run=functools.partial(_work, functions, theirs, every=every),
         bus_url=bus_url,
         alone=False,
     )
+
+
+def _joined(functions: Sequence[AnyFunction]) -> str:
+    return "+".join(function.name for function in functions)[:64]
 
 
 def _is_installed(function: AnyFunction) -> bool:

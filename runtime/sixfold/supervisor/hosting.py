@@ -27,6 +27,8 @@ from sixfold_events.registry import Registry
 LOCK_WAIT_S = lifeline.GRACE_S + 5.0
 """How long a new process waits for one of its name that lost its supervisor and is about to end."""
 _LOCK_POLL_S = 0.05
+MEMBER_VARIABLE = "SIXFOLD_MEMBER"
+"""Set for a process that has a name which stays: its groups know it by that."""
 READY = ".ready"
 """`run/NAME.ready` in the data folder is there while the process NAME serves: what a container's health check asks.
 
@@ -72,7 +74,12 @@ async def host(hosted: Hosted) -> None:
     log = structlog.get_logger()
     hosted.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     process = Process(
-        name=name, data_dir=hosted.data_dir, registry=hosted.registry, clock=clock, options=hosted.options
+        name=name,
+        data_dir=hosted.data_dir,
+        registry=hosted.registry,
+        clock=clock,
+        options=hosted.options,
+        member=os.environ.pop(MEMBER_VARIABLE, None),
     )
     loop = asyncio.get_running_loop()
     if line is not None:

@@ -17,6 +17,9 @@ from sixfold.bus.embedded import session as session_
 from sixfold.bus.embedded import store as store_
 from sixfold.bus.embedded import wire
 
+STATIC_S = 10.0
+"""How long a member with a name, whose process died, keeps its partitions: Kafka's old default session timeout."""
+
 
 class _Member(NamedTuple):
     session: session_.Session
@@ -49,6 +52,8 @@ class Coordinator:
         self._groups: dict[str, group_.Group] = {}
         self._members: dict[int, _Member] = {}
         self._by_consumer: dict[tuple[int, int], _Member] = {}
+        self._silent: set[int] = set()
+        """Static members whose connection closed: what they have is kept for them."""
         self._next_number = 1
         self._graceful = grace_s > 0
         if self._graceful:
@@ -88,7 +93,9 @@ class Coordinator:
         if twin is not None:
             prefer = dict.fromkeys(group.replace(twin.number, member.number, frozenset(join.topics)), member.number)
             self._forget(twin)
-            twin.session.push(wire.Lost(consumer=twin.join.consumer, partitions=list(prefer)))
+            if twin.number not in self._silent:
+                twin.session.push(wire.Lost(consumer=twin.join.consumer, partitions=list(prefer)))
+            self._silent.discard(twin.number)
         held = group.join(member.number, frozenset(join.topics), join.claims)
         self._members[member.number] = self._by_consumer[session.number, join.consumer] = member
         session.push(wire.Joined(consumer=join.consumer, held=held))
@@ -110,8 +117,24 @@ class Coordinator:
             self._remove([member])
 
     def drop(self, session: session_.Session) -> None:
-        """A connection closed, and with it its members."""
-        self._remove([member for member in self._members.values() if member.session is session])
+        """A connection closed, and with it its members; those with a name have `STATIC_S` to come back."""
+        gone = [member for member in self._members.values() if member.session is session]
+        for member in gone:
+            if member.join.member is not None and member.number not in self._silent:
+                self._silent.add(member.number)
+                self._loop.call_later(STATIC_S, self._give_up, member.number)
+        self._remove([member for member in gone if member.join.member is None])
+
+    def _give_up(self, number: int) -> None:
+        """A static member did not come back in time."""
+        if number not in self._silent:
+            return
+        self._silent.discard(number)
+        member = self._members.get(number)
+        if member is not None:
+            self._groups[member.join.group].leave(number)
+            self._forget(member)
+            self._rebalance_due([member.join.group])
 
     def _remove(self, members: Sequence[_Member]) -> None:
         for member in members:
@@ -146,6 +169,10 @@ class Coordinator:
     def _carry_out(self, name: str, action: group_.Action) -> None:
         member = self._members[action.member]
         consumer, partitions = member.join.consumer, list(action.partitions)
+        if action.member in self._silent:  # it hears nothing; what it is to give back, it gives back in time
+            if action.verb is group_.Verb.REVOKE:
+                self._loop.call_later(member.join.revoke_timeout_s, self._expire, name, action)
+            return
         if action.verb is group_.Verb.GRANT:
             grants = [self._grant(member.join, partition) for partition in partitions]
             member.session.push(wire.Assigned(consumer=consumer, grants=grants))
