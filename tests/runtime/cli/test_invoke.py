@@ -93,3 +93,16 @@ def test_a_position_that_means_no_record_is_wrong_usage(sixfold: Sixfold) -> Non
     assert "partitions 0 to 5" in sixfold.bad(*app, "invoke", "accept", "--from", "order.placed:17:0", code=2)
     assert "either --event" in sixfold.bad(*app, "invoke", "accept", "--from", f"{place}:0", "--event", "-", code=2)
     assert "--count needs --from" in sixfold.bad(*app, "invoke", "accept", "--event", "-", "--count", "2", code=2)
+
+
+def test_a_lambda_handler_is_given_a_record_of_any_topic(sixfold: Sixfold) -> None:
+    """It was named by its file alone, so no topic is declared for it."""
+    app = ["--app", str(sixfold.app)]
+    handler = sixfold.data_dir.parent / "lambda_of_records.py"
+    handler.write_text(
+        "def handler(event, context):\n    return {'batchItemFailures': [], 'topics': list(event['records'])}\n"
+    )
+    [position] = sixfold.json(*app, "publish", "order.placed", "--data", ORDER)
+    place = f"order.placed:{position['partition']}:0"
+    outcome = sixfold.json(*app, "invoke", f"{handler}:handler", "--from", place)
+    assert (outcome["position"], outcome["verdict"], outcome["skipped"]) == (place, "ack", False)
