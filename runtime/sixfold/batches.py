@@ -11,7 +11,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
-from sixfold import calling, invocation, lanes
+from sixfold import calling, invocation, lanes, tracing
 from sixfold.attempts import Attempts
 from sixfold.batch_context import BatchContext
 from sixfold.bus import port
@@ -122,10 +122,18 @@ class Batches(Attempts):
         partitions: list[Partition] = list(dict.fromkeys(partition for _, partition in ctx.items))
         for partition in partitions:
             partition.running += 1
-        runner.partitions, runner.started_s = partitions, now_s
+        runner.partitions = partitions
         error: BaseException | None = None
         try:
-            await (self._caller.inline or self._caller.bound(runner))(events, ctx)
+            if self._function.cpu_bound:
+                await self._caller.prepare(runner)
+                now_s = self._process.clock.monotonic()
+            runner.started_s = now_s
+            call = self._caller.inline or self._caller.bound(runner)
+            if self._process.tracing is not None:
+                system = tracing.system_of(self._process.bus_url)
+                call = self._process.tracing.batch(call, self._function.name, system, ctx.records)
+            await call(events, ctx)
         except asyncio.CancelledError as cancelled:
             if runner.cancelled:
                 raise

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, replies, windows
+from sixfold import errors, replies, tracing, windows
 from sixfold import timers as timers_
 from sixfold.bus import port
 from sixfold.function import AnyFunction
@@ -286,21 +286,26 @@ class Context:
             puts.append(timers_.put(name, number, timer))
         return puts
 
+    def continue_trace(self, traceparent: str) -> None:
+        """What is emitted from now on continues this trace instead of the record's."""
+        self._attributes = msgspec.structs.replace(self.attributes, traceparent=traceparent)
+
     def _record(self, event: Event, index: int, time_ms: int) -> port.NewRecord:
-        attributes = self.attributes
-        message = cloudevents.encode(
-            event,
-            cloudevents.Attributes(
-                id=self._derived_id(index),
-                type=event.__event__.type,
-                source=f"/functions/{self.function.name}",
-                time_ms=time_ms,
-                correlation_id=attributes.correlation_id or self.event_id,
-                causation_id=self.event_id,
-                traceparent=attributes.traceparent,
-            ),
-            self.process.registry.frame_of(type(event)),
+        attributes, process = self.attributes, self.process
+        made = cloudevents.Attributes(
+            id=self._derived_id(index),
+            type=event.__event__.type,
+            source=f"/functions/{self.function.name}",
+            time_ms=time_ms,
+            correlation_id=attributes.correlation_id or self.event_id,
+            causation_id=self.event_id,
+            traceparent=attributes.traceparent,
         )
+        if process.tracing is not None:
+            system = tracing.system_of(process.bus_url)
+            traceparent = process.tracing.created(event.__event__.topic, system, made)
+            made = msgspec.structs.replace(made, traceparent=traceparent)
+        message = cloudevents.encode(event, made, process.registry.frame_of(type(event)))
         return port.NewRecord(
             topic=message.topic,
             value=message.value,

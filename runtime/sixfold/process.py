@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from sixfold import clock as clocks
+from sixfold import tracing
 from sixfold.bus import port
 from sixfold_events.registry import Registry
 
@@ -37,6 +38,8 @@ class Process:
     """Where the bus of the parent is, in a process that only calls a handler and has none itself."""
     member: str | None = None
     """A name that stays over restarts, which no other process has: its groups know it by that (static membership)."""
+    tracing: tracing.Tracing | None = field(default_factory=tracing.current)
+    """OpenTelemetry spans, where they are configured."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The service's own options, such as {"copy": "a1"}."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

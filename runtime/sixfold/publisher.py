@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sixfold import clock as clocks
+from sixfold import tracing
 from sixfold.bus import port
 from sixfold_events import Event, cloudevents, framing
 
@@ -50,13 +51,23 @@ class Publisher:
     """Publishes events to `bus` in the name of `source` (a URI reference such as `/cli`)."""
 
     def __init__(
-        self, bus: port.Bus, *, source: str, clock: clocks.Clock | None = None, schemas: Schemas | None = None
+        self,
+        bus: port.Bus,
+        *,
+        source: str,
+        clock: clocks.Clock | None = None,
+        schemas: Schemas | None = None,
+        spans: tracing.Tracing | None = None,
     ) -> None:
-        """With `schemas` (`await process.resources.get(open_schemas)`) events are written as a registry names them."""
+        """With `schemas` (`await process.resources.get(open_schemas)`) events are written as a registry names them.
+
+        `spans` are this process's unless given.
+        """
         self._bus = bus
         self._source = source
         self._clock = clock or clocks.SystemClock()
         self._schemas = schemas
+        self._tracing = spans or tracing.current()
 
     async def publish(self, *events: Event, correlation_id: str = "") -> list[port.Position]:
         """Store events durably, in the given order within each partition."""
@@ -78,4 +89,7 @@ class Publisher:
 
     async def publish_records(self, records: Sequence[port.NewRecord]) -> list[port.Position]:
         """Store ready-made records durably."""
-        return await self._bus.publish(records)
+        if self._tracing is None:
+            return await self._bus.publish(records)
+        with self._tracing.sending(records, tracing.system_of(self._bus.url)) as traced:
+            return await self._bus.publish(traced)

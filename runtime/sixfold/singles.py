@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
-from sixfold import calling, context, lanes, retries
+from sixfold import calling, context, lanes, retries, tracing
 from sixfold.attempts import Attempts
 from sixfold.bus import port
 from sixfold.registry import schemas
@@ -22,6 +22,9 @@ class Singles(Attempts):
         function, process, decode, inline = self._function, self._process, self._intake.event, self._caller.inline
         monotonic, observe, items = process.clock.monotonic, self._counters.observe, lane.items
         retry_topic, answers, cpu_bound = self._retry_topic, function.answers, function.cpu_bound
+        if process.tracing is not None:
+            system, call = tracing.system_of(process.bus_url), inline or functools.partial(self._caller.plain, runner)
+            inline = process.tracing.single(call, function.name, system)
         circuit, ageing = self._circuit, function.retry.age_max_s is not None
         now = monotonic()
         until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped

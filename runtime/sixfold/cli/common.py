@@ -22,7 +22,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from sixfold import catalogue, logs, system
+from sixfold import catalogue, logs, system, tracing
 from sixfold import errors as failures
 from sixfold.bus import opening
 from sixfold.cli import references
@@ -166,6 +166,7 @@ async def process(ctx: typer.Context) -> AsyncIterator[Process]:
     chosen = settings(ctx)
     registry = known(ctx).light.registry
     chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tracing.configure(os.environ, "cli")
     async with opening.open_bus(chosen.bus_url, data_dir=chosen.data_dir) as bus:
         this = Process(name="cli", data_dir=chosen.data_dir, registry=registry, bus=bus)
         try:

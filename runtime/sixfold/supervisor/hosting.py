@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, logs
+from sixfold import errors, logs, tracing
 from sixfold.bus import opening, port
 from sixfold.process import Process
 from sixfold.supervisor import control, lifeline
@@ -73,6 +73,7 @@ async def host(hosted: Hosted) -> None:
         logs.to_terminal()
     log = structlog.get_logger()
     hosted.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tracing.configure(os.environ, name)
     process = Process(
         name=name,
         data_dir=hosted.data_dir,
