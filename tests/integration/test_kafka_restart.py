@@ -106,3 +106,30 @@ async def test_a_publish_outlasts_a_broker_that_is_away_for_longer_than_a_reques
         assert not given_up[0]
         await asyncio.to_thread(brokers.start_local, folder)
         assert await publishing == [port.Position(topic, 0, 1)]
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_publish_that_was_given_up_does_not_bar_those_after_it(tmp_path: Path) -> None:
+    """A partition without a leader for longer than a publish waits: once it has one again, publishing goes on."""
+    absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if absent:
+        missing(f"{' and '.join(absent)} is missing, so no brokers can be started for this test")
+    settings = kafka_settings.KafkaSettings(publish_timeout_s=4)
+    with brokers.local_folder(3) as (bootstrap, folder):
+        async with KafkaBus(bootstrap, data_dir=tmp_path, clock=clocks.SystemClock(), settings=settings) as bus:
+            topic = await make(bus, naming.Names()("t"), replica_zones=("b",))  # one replica, on broker 2
+            assert await bus.publish([port.NewRecord(topic, b"before")]) == [port.Position(topic, 0, 0)]
+            await asyncio.to_thread(brokers.kill_local, folder, 2)
+            for _ in range(4):  # until the brokers have noticed, and aiokafka gives a batch up
+                with pytest.raises(port.BusError):
+                    await bus.publish([port.NewRecord(topic, b"meanwhile")])
+            await asyncio.to_thread(brokers.start_local, folder, 3)
+
+            async def published() -> bool:
+                with contextlib.suppress(port.BusUnavailableError):
+                    return bool(await bus.publish([port.NewRecord(topic, b"after")]))
+                return False
+
+            await waiting.eventually(published, "publishing goes on", 60)

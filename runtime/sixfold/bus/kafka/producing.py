@@ -167,6 +167,7 @@ class Publisher:
         self._admin = admin
         self._producers: dict[int, Any] = {}
         self._starting = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._turns: dict[str, int] = {}
         self._overdue = overdue.Overdue(clock, self._check)
         self._partition_for = functools.lru_cache(KEYS_CACHED)(murmur2.partition_for)
@@ -174,7 +175,7 @@ class Publisher:
     async def close(self) -> None:
         """Flush and close."""
         producers, self._producers = list(self._producers.values()), {}
-        await asyncio.gather(*(stop_producer(producer) for producer in producers))
+        await asyncio.gather(*(stop_producer(producer) for producer in producers), *self._retiring)
         await self._overdue.close()
 
     async def refresh(self) -> None:
@@ -239,11 +240,11 @@ class Publisher:
         for index, pair in enumerate(placed):
             (small if self._is_small(pair[0].topic) else large).append((index, pair))
         if not small:
-            return await self._deliver(await self._producer(self._settings.batch_bytes), placed, now_ms)
+            return await self._deliver_by(self._settings.batch_bytes, placed, now_ms)
         positions: dict[int, port.Position] = {}
         for share, batch_bytes in ((large, self._settings.batch_bytes), (small, self._settings.small_batch_bytes)):
             if share:
-                stored = await self._deliver(await self._producer(batch_bytes), [pair for _, pair in share], now_ms)
+                stored = await self._deliver_by(batch_bytes, [pair for _, pair in share], now_ms)
                 positions.update(zip((index for index, _ in share), stored, strict=True))
         return [positions[index] for index in range(len(placed))]
 
@@ -271,6 +272,26 @@ class Publisher:
                     raise
                 self._producers[batch_bytes] = producer
             return self._producers[batch_bytes]
+
+    async def _deliver_by(
+        self, batch_bytes: int, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int
+    ) -> list[port.Position]:
+        producer = await self._producer(batch_bytes)
+        try:
+            return await self._deliver(producer, placed, now_ms)
+        except port.BusUnavailableError as error:
+            if not isinstance(error.__cause__, kafka.OutOfOrderSequenceNumber):
+                raise
+            # A batch that expired while its partition had no leader took sequence numbers with it. The broker waits for
+            # them for ever, aiokafka asks for no new ones (KIP-360), so another producer goes on.
+            if self._producers.get(batch_bytes) is producer:
+                del self._producers[batch_bytes]
+                retiring = asyncio.create_task(stop_producer(producer), name="retire a producer")
+                self._retiring.add(retiring)
+                retiring.add_done_callback(self._retiring.discard)
+            if len(placed) > 1:  # some may be stored
+                raise
+        return await self._deliver(await self._producer(batch_bytes), placed, now_ms)
 
     async def _deliver(
         self, producer: Any, placed: Sequence[tuple[port.NewRecord, int]], now_ms: int
