@@ -47,6 +47,8 @@ async def soak(lab: Lab) -> Outcome:
         sampling.cancel()
         if running.process.returncode is not None:
             raise SideError(f"the function ended with exit code {running.process.returncode} during the soak")
+    if handled < FEED:
+        raise SideError(f"expected a function that works at full rate, found {handled} records handled in the soak")
     working = samples[idle:]
     outcome = Outcome()
     half = working[len(working) // 2 :]
