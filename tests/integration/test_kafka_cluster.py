@@ -184,7 +184,7 @@ class Load:
         """Publish and append no more."""
         self._ending.set()
 
-    async def grown(self, by: int = 20) -> None:
+    async def grown(self, by: int = 5) -> None:
         """Return once so much more went in and came out everywhere: nobody is stuck."""
         goals = {topic: len(found) + by for topic, found in self.outputs.items()}
         numbers, appended = len(self.numbers) + by, len(self.appended) + by
