@@ -217,7 +217,7 @@ async def test_a_filter_reads_the_value_as_json_or_as_text() -> None:
     def handler(event: dict[str, Any], context: Any) -> None:
         seen.extend(base64.b64decode(record["value"]).decode() for record in records_of(event))
 
-    wanted = [{"value": {"n": [{"numeric": [">", 5]}]}}, {"value": [{"prefix": "plain"}]}]
+    wanted: list[dict[str, Any]] = [{"value": {"n": [{"numeric": [">", 5]}]}}, {"value": [{"prefix": "plain"}]}]
     made = lambda_function(handler, topics="orders", name="some", batch=BATCH, filter=wanted)
     async with Harness(made, topics=ONE) as harness:
         await harness.publish_records(order(1), order(9, x=1), NewRecord(topic="orders", value=b"plain text"))

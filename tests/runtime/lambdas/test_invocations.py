@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -21,8 +22,9 @@ from sixfold.lambdas.asynchronous import invoker
 async def test_boto3_invokes_a_handler_in_lambdas_shape(served: Served) -> None:
     """Any JSON goes in, what it returns comes back, by name, partial and whole ARN; the context tells the request's id."""
     arn = "arn:aws:lambda:local:000000000000:function:echo"
+    payloads: list[Any] = [{"a": [1, None]}, [], "text", 7, None]
     for name in ("echo", "function:echo", arn, f"{arn}:$LATEST"):
-        for payload in ({"a": [1, None]}, [], "text", 7, None):
+        for payload in payloads:
             result, answer = await served.invoke(name, payload)
             assert result["got"] == payload
             assert answer["StatusCode"] == 200
@@ -87,9 +89,9 @@ async def test_the_log_tail_holds_what_this_call_printed_and_logged(served: Serv
     assert "greeting bob" in logs[1]
     assert "handler" not in logs[1]
     _, answer = await served.invoke("echo", "chatty", LogType="Tail")
-    log = base64.b64decode(answer["LogResult"])
-    assert len(log) == 4096
-    assert b"xend\n" in log
+    tail = base64.b64decode(answer["LogResult"])
+    assert len(tail) == 4096
+    assert b"xend\n" in tail
     assert (
         "[ERROR] ValueError: a bad event"
         in base64.b64decode((await served.invoke("echo", "fail", LogType="Tail"))[1]["LogResult"]).decode()

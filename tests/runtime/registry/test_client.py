@@ -16,7 +16,7 @@ from tests.runtime.registry.certificates import authority
 from tests.support import brokers, buses
 
 from sixfold import errors, system
-from sixfold.registry import client as clients
+from sixfold.registry import failures
 from sixfold.registry import settings as settings_
 from sixfold.registry.client import RegistryClient
 from sixfold.registry.settings import Identifier, RegistrySettings, Strategy
@@ -49,7 +49,7 @@ async def test_everything_that_a_registry_offers_is_there(tmp_path: Path) -> Non
         assert await client.problems("order/value", WIDER) == []
         assert await client.problems("not there", WIDER) == []
         assert "price has no default" in (await client.problems("order/value", NEEDED))[0]
-        with pytest.raises(clients.IncompatibleError, match="price has no default"):
+        with pytest.raises(failures.IncompatibleError, match="price has no default"):
             await client.register("order/value", NEEDED)
         await client.set_compatibility("NONE", "order/value")
         assert await client.compatibility("order/value") == "NONE"
@@ -67,7 +67,7 @@ async def test_everything_that_a_registry_offers_is_there(tmp_path: Path) -> Non
 async def test_the_gateways_own_registry_is_found_by_itself(tmp_path: Path) -> None:
     """`embedded:` is whatever gateway runs on the data folder, with its bootstrap credential."""
     async with RegistryClient(quick("embedded:"), data_dir=tmp_path) as client:
-        with pytest.raises(clients.RegistryUnavailableError, match="sixfold up"):
+        with pytest.raises(failures.RegistryUnavailableError, match="sixfold up"):
             await client.subjects()
         async with serving.served(buses.Place("embedded:", tmp_path)) as served:
             url = served.url.removesuffix("/registry")
@@ -106,14 +106,14 @@ async def test_tls_believes_the_named_authority_alone_and_shows_our_certificate(
         async with RegistryClient(quick(app.url, ca_file=ca)) as client:
             assert await client.schema(7) == SCHEMA
         async with RegistryClient(quick(app.url)) as client:
-            with pytest.raises(clients.RegistryUnavailableError, match="certificate"):
+            with pytest.raises(failures.RegistryUnavailableError, match="certificate"):
                 await client.schema(7)
     async with answering(FOUND, client_ca=ca, **server) as app:
         ours = {"certificate_file": pairs["client"].certificate, "key_file": pairs["client"].key}
         async with RegistryClient(quick(app.url, ca_file=ca, **ours)) as client:
             assert await client.schema(7) == SCHEMA
         async with RegistryClient(quick(app.url, ca_file=ca)) as client:
-            with pytest.raises(clients.RegistryUnavailableError):
+            with pytest.raises(failures.RegistryUnavailableError):
                 await client.schema(7)
     async with RegistryClient(quick("https://127.0.0.1:1", ca_file=str(tmp_path / "no.pem"))) as client:
         with pytest.raises(errors.UsageError, match="certificates"):
@@ -126,7 +126,7 @@ async def test_a_registry_that_is_busy_is_asked_again() -> None:
         assert await client.schema(7) == SCHEMA
         assert len(app.requests) == 3
     async with answering(AWAY) as app, RegistryClient(quick(app.url, attempts_max=3)) as client:
-        with pytest.raises(clients.RegistryUnavailableError, match="503: no leader"):
+        with pytest.raises(failures.RegistryUnavailableError, match="503: no leader"):
             await client.schema(7)
         assert len(app.requests) == 3
 
@@ -138,7 +138,7 @@ async def test_another_registry_answers_for_one_that_is_gone() -> None:
         assert await client.schema(7) == await client.schema(8) == SCHEMA
         assert len(app.requests) == 2
     async with RegistryClient(quick(gone, attempts_max=1)) as client:
-        with pytest.raises(clients.RegistryUnavailableError, match=f"registry at {gone}"):
+        with pytest.raises(failures.RegistryUnavailableError, match=f"registry at {gone}"):
             await client.schema(7)
 
 
@@ -148,16 +148,16 @@ Call = Callable[[RegistryClient], Awaitable[Any]]
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (Answer(404, {"error_code": 40403, "message": "Schema 7 not found"}), clients.NotRegisteredError, "Schema 7"),
-        (Answer(404, {"error_code": 404, "message": "HTTP 404"}), clients.RegistryError, "refuses GET /schemas/ids/7"),
-        (Answer(401, b"who are you"), clients.RegistryError, "SIXFOLD_REGISTRY_USER"),
-        (Answer(403, {"error_code": 40301, "message": "not yours"}), clients.RegistryError, "not yours"),
-        (Answer(422, {"error_code": 42201, "message": "bad"}), clients.RegistryError, "42201: bad"),
-        (Answer(409, {"error_code": 409, "message": "breaks"}), clients.IncompatibleError, "breaks"),
-        (Answer(200, b"<html>"), clients.RegistryError, "check its URL"),
-        (Answer(200, {"schema": "{}", "schemaType": "JSON"}), clients.RegistryError, "type JSON"),
-        (Answer(200, {"schema": '"x"', "references": [{"name": "x"}]}), clients.RegistryError, "references"),
-        (Answer(200, {"schema": "{"}), clients.RegistryError, "cannot be used"),
+        (Answer(404, {"error_code": 40403, "message": "Schema 7 not found"}), failures.NotRegisteredError, "Schema 7"),
+        (Answer(404, {"error_code": 404, "message": "HTTP 404"}), failures.RegistryError, "refuses GET /schemas/ids/7"),
+        (Answer(401, b"who are you"), failures.RegistryError, "SIXFOLD_REGISTRY_USER"),
+        (Answer(403, {"error_code": 40301, "message": "not yours"}), failures.RegistryError, "not yours"),
+        (Answer(422, {"error_code": 42201, "message": "bad"}), failures.RegistryError, "42201: bad"),
+        (Answer(409, {"error_code": 409, "message": "breaks"}), failures.IncompatibleError, "breaks"),
+        (Answer(200, b"<html>"), failures.RegistryError, "check its URL"),
+        (Answer(200, {"schema": "{}", "schemaType": "JSON"}), failures.RegistryError, "type JSON"),
+        (Answer(200, {"schema": '"x"', "references": [{"name": "x"}]}), failures.RegistryError, "references"),
+        (Answer(200, {"schema": "{"}), failures.RegistryError, "cannot be used"),
     ],
 )
 async def test_a_refusal_is_an_error_that_says_what_to_do(answer: Answer, kind: type[Exception], said: str) -> None:
@@ -167,7 +167,7 @@ async def test_a_refusal_is_an_error_that_says_what_to_do(answer: Answer, kind: 
             await client.schema(7)
         assert len(app.requests) == 1
         if answer.status != 200:
-            assert isinstance(caught.value, clients.RegistryError)
+            assert isinstance(caught.value, failures.RegistryError)
             assert caught.value.status == answer.status
 
 
