@@ -3,74 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import murmur2, port
-from sixfold.bus.kafka import connecting, failures, overdue, specs, topics
+from sixfold.bus.kafka import failures, overdue, producers, specs, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 BATCHED_RECORDS_MIN = 8
 """From so many records for one partition on, a publish builds its own batches: no future for each record."""
 KEYS_CACHED = 65_536
 """Hashes of keys that are remembered: murmur2 in Python takes as long as all the rest of a small publish."""
-STOP_S = 5.0
-"""How long a producer may take to flush when it is closed."""
-REQUEST_BYTES_MAX = 100_000_000
-"""Brokers take no larger requests (`socket.request.max.bytes`); the topic's own limit is checked before."""
-
-
-def new_producer(
-    bootstrap: str,
-    settings: kafka_settings.KafkaSettings,
-    *,
-    batch_bytes: int,
-    transactional_id: str | None = None,
-) -> Any:
-    """An idempotent producer, not started: retries inside it never store a record twice."""
-    options: dict[str, Any] = connecting.options(settings)
-    if transactional_id is not None:
-        options["transactional_id"] = transactional_id
-        options["transaction_timeout_ms"] = int(settings.transaction_timeout_s * 1000)
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        acks="all",
-        enable_idempotence=True,
-        linger_ms=settings.linger_ms,
-        max_batch_size=batch_bytes,
-        compression_type=settings.compression,
-        max_request_size=REQUEST_BYTES_MAX,
-        request_timeout_ms=int(settings.request_timeout_s * 1000),
-        retry_backoff_ms=settings.transaction_backoff_ms if transactional_id else settings.retry_backoff_ms,
-        **options,
-    )
-    # How long a batch waits for a partition without a leader; aiokafka takes the time of one request.
-    producer._message_accumulator._batch_ttl = settings.publish_timeout_s
-    return producer
-
-
-async def stop_producer(producer: Any, timeout_s: float = STOP_S) -> None:
-    """Flush and close; what cannot be delivered in time is dropped, as its publishers were told by then."""
-    with contextlib.suppress(TimeoutError, kafka.KafkaError):
-        async with asyncio.timeout(timeout_s):
-            await producer.stop()
-            return
-    # aiokafka waits for ever for batches that no broker takes: fail them, so that its own tasks end.
-    accumulator = producer._message_accumulator
-    for queue in accumulator._batches.values():
-        accumulator._pending_batches.update(queue)
-    accumulator.fail_all(kafka.ProducerClosed())
-    await producer.client.close()
-    with contextlib.suppress(Exception):
-        await producer._sender.close()
 
 
 async def send(producer: Any, record: port.NewRecord, partition: int, now_ms: int) -> asyncio.Future[Any]:
@@ -174,8 +123,8 @@ class Publisher:
 
     async def close(self) -> None:
         """Flush and close."""
-        producers, self._producers = list(self._producers.values()), {}
-        await asyncio.gather(*(stop_producer(producer) for producer in producers), *self._retiring)
+        former, self._producers = list(self._producers.values()), {}
+        await asyncio.gather(*(producers.stop(producer) for producer in former), *self._retiring)
         await self._overdue.close()
 
     async def refresh(self) -> None:
@@ -260,15 +209,15 @@ class Publisher:
             broken = self._producers.get(batch_bytes)
             if broken is not None and broken._sender.sender_task.done():  # by an error that aiokafka cannot get over
                 del self._producers[batch_bytes]
-                await stop_producer(broken)
+                await producers.stop(broken)
             if batch_bytes not in self._producers:
-                producer = new_producer(self._bootstrap, self._settings, batch_bytes=batch_bytes)
+                producer = producers.new(self._bootstrap, self._settings, batch_bytes=batch_bytes)
                 try:
                     with failures.translated(self._bootstrap, "opening a producer"):
                         async with asyncio.timeout(self._settings.request_timeout_s):
                             await producer.start()
                 except BaseException:
-                    await stop_producer(producer)
+                    await producers.stop(producer)
                     raise
                 self._producers[batch_bytes] = producer
             return self._producers[batch_bytes]
@@ -286,7 +235,7 @@ class Publisher:
             # them for ever, aiokafka asks for no new ones (KIP-360), so another producer goes on.
             if self._producers.get(batch_bytes) is producer:
                 del self._producers[batch_bytes]
-                retiring = asyncio.create_task(stop_producer(producer), name="retire a producer")
+                retiring = asyncio.create_task(producers.stop(producer), name="retire a producer")
                 self._retiring.add(retiring)
                 retiring.add_done_callback(self._retiring.discard)
             if len(placed) > 1:  # some may be stored

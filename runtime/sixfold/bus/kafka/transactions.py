@@ -17,7 +17,7 @@ from typing import Any
 from aiokafka.structs import OffsetAndMetadata
 
 from sixfold.bus import port
-from sixfold.bus.kafka import failures, producing, topics
+from sixfold.bus.kafka import failures, producers, producing, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 ATOMIC_NOTE = "atomic"
@@ -58,7 +58,7 @@ class Transactions:
         await asyncio.gather(*(self._open(partition) for partition in partitions if partition not in self._producers))
 
     async def _open(self, partition: port.TopicPartition) -> None:
-        producer = producing.new_producer(
+        producer = producers.new(
             self._bootstrap,
             self._settings,
             batch_bytes=self._settings.batch_bytes,
@@ -69,24 +69,24 @@ class Transactions:
                 async with asyncio.timeout(self._settings.request_timeout_s):
                     await producer.start()
         except BaseException:
-            await producing.stop_producer(producer)
+            await producers.stop(producer)
             raise
         self._producers[partition] = producer
 
     async def close(self) -> None:
         """Abort what is under way and give the producers up."""
-        producers, self._producers = list(self._producers.values()), {}
-        await asyncio.gather(*(self._discard(producer) for producer in producers))
+        former, self._producers = list(self._producers.values()), {}
+        await asyncio.gather(*(self._discard(producer) for producer in former))
 
     async def _discard(self, producer: Any) -> None:
         manager = producer._txn_manager
         if manager.is_in_transaction() and not manager.is_fatal_error():
             try:
-                async with asyncio.timeout(producing.STOP_S):
+                async with asyncio.timeout(producers.STOP_S):
                     await producer.abort_transaction()
             except Exception:  # noqa: S110 - the broker aborts it when it times out, or when the next owner opens its id
                 pass
-        await producing.stop_producer(producer)
+        await producers.stop(producer)
 
     async def run(
         self,
