@@ -145,6 +145,18 @@ Groups: `tests/contracts/test_groups.py`
 - Committed offsets and tables of a group whose name no topic could have.
   test_group_names_may_hold_any_text
 
+Static members: `tests/contracts/test_static_members.py`
+
+- The one that was killed gets what it had; the survivor neither gains nor loses anything.
+  test_a_restart_within_the_session_timeout_moves_no_partitions
+- After the session timeout its partitions go to the others.
+  test_a_member_with_a_name_that_does_not_come_back_is_given_up
+
+Local tools: `tests/contracts/test_local_tools.py`
+
+- The same version comes to the same, another one differs, and the bus holds what it held before.
+  test_local_tools_see_what_a_function_did_and_change_nothing
+
 Crashes: `tests/contracts/test_crashes.py`
 
 - At least once: committed records are not delivered again, all others are; the same name takes over at once.
