@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sixfold.cli import stdio
 from sixfold.cli.lazy import LazyGroup, Verb
 
 _SYSTEM = "The system"
@@ -116,6 +117,7 @@ def root(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 reader gone."""
+    stdio.whole()
     try:
         return app(args=arguments, prog_name="sixfold")
     except KeyboardInterrupt:
