@@ -93,7 +93,9 @@ class Catalogue:
     @functools.cached_property
     def topics(self) -> tuple[port.TopicSpec, ...]:
         """Topics of all capabilities; where several name one, the spec that differs from the default wins."""
-        specs: dict[str, port.TopicSpec] = {}
+        from sixfold import alarms, replies, reporting  # what a worker needs, and the command line mostly does not
+
+        specs = {spec.name: spec for spec in (reporting.TOPIC, alarms.TICKS, replies.TOPIC)}
         for each in self.capabilities:
             for spec in capability.topics_of(each):
                 if spec.name not in specs or specs[spec.name] == port.TopicSpec(name=spec.name):
