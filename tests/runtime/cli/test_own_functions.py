@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from tests.runtime.cli.commands import Sixfold, until
+from tests.support.waiting import eventually
 
 from sixfold import bus
 from sixfold.gateway import credentials
@@ -41,8 +42,12 @@ async def test_the_lag_of_a_users_function_is_measured(client: httpx.AsyncClient
         order = {"order_id": f"o-{number}", "amount_cents": 1}
         answer = await client.post("/events", json=order, headers=PLACED)
         assert answer.status_code == 200, answer.text
-    lines = (await client.get("/metrics")).text.splitlines()
-    assert 'sixfold_function_lag_records{function="accept",topic="order.placed",partition="0"} 3' in lines
+
+    async def measured() -> bool:
+        lines = (await client.get("/metrics")).text.splitlines()
+        return 'sixfold_function_lag_records{function="accept",topic="order.placed",partition="0"} 3' in lines
+
+    await eventually(measured, "the lag is three: it is asked for every few seconds", 30)
 
 
 async def test_an_event_may_be_as_large_as_its_topic_takes(client: httpx.AsyncClient) -> None:
