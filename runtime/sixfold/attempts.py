@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import random
 from collections.abc import Callable, Sequence
 
@@ -33,7 +34,7 @@ class ExpiredError(errors.PermanentError):
     """A record is older than the function's `Retry.age_max_s`."""
 
 
-class Attempts:
+class Attempts(abc.ABC):
     """One function's attempts; `Singles` and `Batches` make them."""
 
     def __init__(
@@ -77,9 +78,9 @@ class Attempts:
         """State of the circuit breaker; empty without one."""
         return "" if self._circuit is None else self._circuit.state.value
 
+    @abc.abstractmethod
     async def slice(self, runner: Runner, lane: lanes.Lane) -> None:
         """Handle records of `lane` until it is empty, one of them waits, or it is another lane's turn."""
-        raise NotImplementedError
 
     def _held_until(self, now_s: float) -> float | None:
         """When the circuit lets a call through again; None where it does now."""
@@ -98,6 +99,11 @@ class Attempts:
         # One that was redriven is as old as its redrive: somebody wants it in spite of its age.
         since_ms = record.timestamp_ms if returned.redrives else returned.record.timestamp_ms
         return (clocks.now_ms(self._process.clock) - since_ms) / 1000
+
+    def _uncalled(self) -> None:
+        """The circuit let a call through that was not made."""
+        if self._circuit is not None:
+            self._circuit.unused()
 
     async def _known(self, partition: Partition, ctx: Context) -> bool:
         """Whether the event was handled before; only with delivery "effectively-once"."""

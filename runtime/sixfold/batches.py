@@ -33,12 +33,15 @@ class Batches(Attempts):
         count, attempt = lane.chunks.popleft() if lane.chunks else (batch.size, 1)
         items = [item for item in self._lanes.take(lane, count) if self._begins(item, attempt)]
         now = self._process.clock.monotonic()
-        if items and (held := self._held_until(now)) is not None:
+        if not items:
+            return
+        if (held := self._held_until(now)) is not None:
             self._again(lane, items, [(len(items), attempt)], held)
             return
         try:
             found = await self._found(items)
         except RegistryUnavailableError as away:
+            self._uncalled()
             self._counters.failures += 1
             self._log.warning("a batch waits for the schema registry", action="registry.waiting", why=str(away))
             wait_s = invocation.backoff_s(self._function.retry, attempt, self._rng)
@@ -46,6 +49,7 @@ class Batches(Attempts):
             return
         taken, events = await self._decoded(items, found, attempt, now)
         if not taken:
+            self._uncalled()
             return
         shown = [(self._original(record), partition) for record, partition in taken]
         ctx = BatchContext(self._function, shown, self._process, attempt)

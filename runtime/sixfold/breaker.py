@@ -69,6 +69,10 @@ class Circuit:
             return True
         return self.state is State.CLOSED
 
+    def unused(self) -> None:
+        """No call was made after all, as for a record that a filter keeps away: the next one may be the trial."""
+        self._trial = False
+
     def ended(self, error: BaseException | None, now_s: float) -> bool:
         """A call ended, with `error` or well; True where that changed the state."""
         if error is None:

@@ -95,7 +95,10 @@ class Singles(Attempts):
             if not partition.accepting:
                 self._quiet()
             if circuit is not None:
-                self._told(error, now)
+                if called:
+                    self._told(error, now)
+                else:
+                    circuit.unused()
             if error is None:
                 if size:
                     partition.made(outputs, rows, size)

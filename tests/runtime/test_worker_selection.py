@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tests.support.waiting import eventually
 
-from sixfold import Breaker, Context, Event, Retry, TemporaryError, Tumbling, function
+from sixfold import Batch, Breaker, Context, Event, Retry, TemporaryError, Tumbling, function
 from sixfold.bus import EARLIEST, LATEST, NewRecord, TopicSpec
 from sixfold.errors import FunctionBugError
 from sixfold.function import FunctionDefinitionError
@@ -158,6 +158,35 @@ async def test_while_a_dependency_is_down_the_breaker_leaves_it_in_peace_and_no_
     down = [at for at, _ in calls if at < 600]
     assert 3 + 8 <= len(down) <= 3 + 11, "three that opened it, then one trial a minute"
     assert len(calls) == len(down) + 20
+
+
+@pytest.mark.parametrize("batch", [None, Batch(size=1, window_s=0)])
+async def test_records_that_are_filtered_out_say_nothing_of_a_dependency(batch: Batch | None) -> None:
+    """Between failures they do not pass for successes, and as the trial of a half-open circuit they do not jam it."""
+    clock = ManualClock()
+    calls: list[float] = []
+
+    @function(
+        on=Order,
+        filter={"value": {"country": ["de"]}},
+        retry=Retry(attempts_max=50, backoff_s=0.1, backoff_max_s=0.1, jitter=0),
+        ordering="none",
+        breaker=Breaker(failures=3, pause_s=60, pause_max_s=60),
+        batch=batch,
+    )
+    async def take(order: Any, ctx: Any) -> None:
+        calls.append(clock.monotonic())
+        if clock.monotonic() < 300:
+            raise ConnectionError("the bank does not answer")
+
+    async with Harness(take, topics=ONE, clock=clock) as harness:
+        for number in range(4):
+            await harness.publish(Order(number=number), *(Order(number=100 + n, country="fr") for n in range(5)))
+        await harness.until_idle()
+        assert await harness.dead_letters(take) == []
+    down = [at for at in calls if at < 300]
+    assert 3 + 4 <= len(down) <= 3 + 6, "three that opened it, then one trial a minute"
+    assert len(calls) == len(down) + 4
 
 
 async def test_on_failure_names_the_topic_where_records_are_parked() -> None:
