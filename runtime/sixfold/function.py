@@ -71,7 +71,7 @@ class Batch:
     """After a failure try the two halves apart, so that one bad record fails alone; as BisectBatchOnFunctionError."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # each is itself: what it declares may hold dictionaries
 class Function(Generic[P, R]):
     """A handler with its declaration. Calling it calls the handler."""
 

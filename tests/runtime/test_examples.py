@@ -12,6 +12,7 @@ import pytest
 
 from sixfold import Batch, Retry
 from sixfold.bus import NewRecord, TopicSpec
+from sixfold.cli import references
 from sixfold.lambdas import lambda_function
 from sixfold.requesting import Client, RequestFailedError
 from sixfold.testing import Harness
@@ -124,6 +125,14 @@ async def test_a_lambda_handler_takes_orders_and_names_the_one_that_makes_no_sen
     assert letter.offset == 4
     took = set(re.findall(r"orders took (o-\d)", capsys.readouterr().out))
     assert took == {f"o-{n}" for n in range(10) if n != 4}
+
+
+@pytest.mark.parametrize("path", ["01-minimal/orders.py", "02-state/balances.py", "04-batches-and-time/shop.py"])
+def test_the_command_line_finds_an_examples_functions(path: str) -> None:
+    """By its file, whatever the functions declare, each once."""
+    found = references.functions_in(str(EXAMPLES / path))
+    assert found
+    assert len({function.name for function in found}) == len(found)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0*")), ids=lambda path: str(path.name))
