@@ -119,11 +119,20 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 reader gone."""
     stdio.whole()
     try:
-        return app(args=arguments, prog_name="sixfold")
+        return _answered(arguments)
+    finally:
+        stdio.settle()
+
+
+def _answered(arguments: list[str] | None) -> Any:
+    try:
+        try:
+            return app(args=arguments, prog_name="sixfold")
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be told
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except Exception as error:
         from sixfold.cli import common, environment

@@ -7,7 +7,9 @@ A buffer between them writes on until all is out.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 
 
@@ -25,3 +27,14 @@ def whole() -> None:
                     io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True
                 ),
             )
+
+
+def settle() -> None:
+    """Let go of what could not be written, so that the interpreter's own last flush does not change the exit code."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,12 +83,14 @@ def test_a_full_disk_is_one_line_that_asks_for_room(sixfold: Sixfold, full_disk:
         assert word not in done.stderr
 
 
-def test_output_that_finds_no_room_is_said(sixfold: Sixfold) -> None:
-    """`sixfold … > file` on a full disk."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_finds_no_room_is_said(sixfold: Sixfold, unbuffered: str) -> None:
+    """`sixfold … > file` on a full disk, whether Python's own streams have a buffer or, as in containers, none."""
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     for form in ([], ["--json"]):
         with Path("/dev/full").open("wb") as full:
             command = [*sixfold.command, "functions", *form]
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, check=False)
         assert done.returncode == 1
         assert "make room" in done.stderr
         assert "Traceback" not in done.stderr
