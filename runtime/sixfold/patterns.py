@@ -136,14 +136,12 @@ def _alternatives(inner: Sequence[Any], place: str) -> Test:
             raise _wrong(f"{place}[{index}]", "a value or an operator such as {'prefix': …}", each)
 
     def element(value: Any) -> bool:
-        return any(test(value) for test in tests)
+        if isinstance(value, (list, tuple)):
+            return any(element(each) for each in value)
+        return value is not MISSING and not isinstance(value, Mapping) and any(test(value) for test in tests)
 
     def matches(value: Any) -> bool:
-        if whole and any(test(value) for test in whole):
-            return True
-        if isinstance(value, (list, tuple)):
-            return any(matches(each) for each in value)
-        return value is not MISSING and not isinstance(value, Mapping) and element(value)
+        return any(test(value) for test in whole) or element(value)
 
     return matches
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sixfold.patterns import PatternError, compile_pattern
@@ -127,6 +127,7 @@ JSON = st.recursive(
 )
 
 
+@example(event={"f": [None, []]})
 @given(event=JSON)
 def test_any_event_has_an_answer_and_existence_has_two_sides(event: Any) -> None:
     """No event makes a test raise, and `exists` true and false part all events between them."""
