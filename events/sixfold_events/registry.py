@@ -138,7 +138,7 @@ class Registry:
         codec = avro.codec(cls)
         # The hot path looks at no header: that a body beside a GUID begins with this class's own id is one in 2^40.
         if value.startswith(codec.prefix):
-            return codec.decode(value)
+            return codec.decode_own(value)
         identifier, start = framing.read(value, headers)
         known = self._writers.get((cls, identifier), _UNKNOWN)
         if known is _UNKNOWN:

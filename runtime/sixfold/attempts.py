@@ -49,7 +49,6 @@ class Attempts(abc.ABC):
         rng: random.Random,
         caller: Caller,
         returning: bool,
-        stopped: Callable[[], bool],
         quiet: Callable[[], None],
         all_lanes: lanes.Lanes,
         postpone: Callable[[lanes.Lane, Sequence[lanes.Item], int, float], lanes.Lane],
@@ -64,7 +63,8 @@ class Attempts(abc.ABC):
         self._limits = limits
         self._rng = rng
         self._caller = caller
-        self._stopped = stopped
+        self.stopped: Callable[[], bool] = lambda: False
+        """Whether no new record is to be begun."""
         self._quiet = quiet
         self._lanes = all_lanes
         self._postpone = postpone
@@ -141,6 +141,15 @@ class Attempts(abc.ABC):
         self._counters.records += 1
         partition.finish(record)
         self._settler.add(partition, size_bytes)
+
+    def _done_all(self, items: Sequence[lanes.Item]) -> None:
+        """`items` are done, and nothing came of them."""
+        self._counters.records += len(items)
+        for record, partition in items:
+            partition.finish(record)
+        for partition in dict.fromkeys(partition for _, partition in items):
+            self._settler.add(partition, 0, records=0)
+        self._settler.count(len(items))
 
     def _failed(self, item: lanes.Item, attempt: int, error: BaseException, now_s: float) -> invocation.RetryAt | None:
         """Carry out the verdict on a failed attempt, but for a wait, which is returned. Raises `error` to halt."""

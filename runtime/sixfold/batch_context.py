@@ -96,6 +96,11 @@ class BatchContext(Sequence[Context]):
         """As `Context.resource`."""
         return await self.process.resources.get(opener)
 
+    @property
+    def used(self) -> bool:
+        """Whether the handler asked for a record's context or said that one failed."""
+        return bool(self._contexts or self.failures)
+
     def made(self, index: int) -> tuple[list[port.NewRecord], list[port.StatePut]]:
         """Outputs and rows of record `index`; none where the handler did not ask for its context."""
         opened = self._contexts.get(index)

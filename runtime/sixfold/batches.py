@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 from sixfold import calling, invocation, lanes, tracing
 from sixfold.attempts import Attempts
@@ -31,7 +32,7 @@ class Batches(Attempts):
         batch = self._function.batch
         assert batch is not None
         count, attempt = lane.chunks.popleft() if lane.chunks else (batch.size, 1)
-        items = [item for item in self._lanes.take(lane, count) if self._begins(item, attempt)]
+        items = self._begun(self._lanes.take(lane, count), attempt)
         now = self._process.clock.monotonic()
         if not items:
             return
@@ -51,7 +52,9 @@ class Batches(Attempts):
         if not taken:
             self._uncalled()
             return
-        shown = [(self._original(record), partition) for record, partition in taken]
+        shown = taken
+        if self._retry_topic is not None:
+            shown = [(self._original(record), partition) for record, partition in taken]
         ctx = BatchContext(self._function, shown, self._process, attempt)
         error = await self._call(runner, events, ctx, now)
         now, began = self._process.clock.monotonic(), now
@@ -63,48 +66,60 @@ class Batches(Attempts):
         else:
             self._wholly(lane, taken, attempt, error, now)
 
-    def _begins(self, item: lanes.Item, attempt: int) -> bool:
-        """Whether a record is still this worker's to handle."""
-        record, partition = item
-        if (not partition.accepting or self._stopped()) and not partition.closes_gap(record, attempt):
-            self._quiet()
-            return False
-        partition.highest = max(partition.highest, record.offset)
-        return True
+    def _begun(self, items: list[lanes.Item], attempt: int) -> list[lanes.Item]:
+        """Those of `items` that are still this worker's to handle."""
+        stopped, begun = self.stopped(), []
+        for item in items:
+            record, partition = item
+            if (stopped or not partition.accepting) and not partition.closes_gap(record, attempt):
+                self._quiet()
+                continue
+            if record.offset > partition.highest:
+                partition.highest = record.offset
+            begun.append(item)
+        return begun
 
     async def _found(self, items: Sequence[lanes.Item]) -> list[Event | Exception | None]:
         """What each record holds, or why that cannot be told. Raises RegistryUnavailableError where nobody can say yet."""
         found: list[Event | Exception | None] = []
+        decode, returning = self._intake.event, self._retry_topic is not None
         for record, _ in items:
-            original = self._original(record)
+            original = self._original(record) if returning else record
             try:
+                found.append(decode(original))
+            except UnknownSchemaError:
                 try:
-                    found.append(self._intake.event(original))
-                except UnknownSchemaError:
-                    decode = functools.partial(self._intake.event, original)
-                    found.append(await schemas.decoded(self._process, decode))
-            except RegistryUnavailableError:
-                raise
+                    found.append(await schemas.decoded(self._process, functools.partial(decode, original)))
+                except RegistryUnavailableError:
+                    raise
+                except Exception as error:
+                    found.append(error)
             except Exception as error:
                 found.append(error)
         return found
 
     async def _decoded(
         self, items: Sequence[lanes.Item], found: Sequence[Event | Exception | None], attempt: int, now_s: float
-    ) -> tuple[list[lanes.Item], list[Event]]:
+    ) -> tuple[Sequence[lanes.Item], Sequence[Event]]:
         """The records that the handler gets, and their events."""
+        ageing = self._function.retry.age_max_s is not None
+        if (
+            not ageing
+            and items[0][1].seen is None
+            and not any(event is None or isinstance(event, Exception) for event in found)
+        ):
+            return items, cast("Sequence[Event]", found)
         taken: list[lanes.Item] = []
         events: list[Event] = []
         ids: set[str] = set()
         for item, event in zip(items, found, strict=True):
             record, partition = item
             try:
-                original = self._original(record)
                 self._fresh(record)
                 if isinstance(event, Exception):
                     raise event
                 if event is not None and partition.seen is not None:
-                    ctx = Context(self._function, original, self._process, partition.tables)
+                    ctx = Context(self._function, self._original(record), self._process, partition.tables)
                     if ctx.event_id in ids or await self._known(partition, ctx):
                         event = None
                     ids.add(ctx.event_id)
@@ -120,7 +135,7 @@ class Batches(Attempts):
         return taken, events
 
     async def _call(
-        self, runner: calling.Runner, events: list[Event], ctx: BatchContext, now_s: float
+        self, runner: calling.Runner, events: Sequence[Event], ctx: BatchContext, now_s: float
     ) -> BaseException | None:
         """Call the handler; what it raised."""
         partitions: list[Partition] = list(dict.fromkeys(partition for _, partition in ctx.items))
@@ -156,6 +171,9 @@ class Batches(Attempts):
 
     async def _partly(self, lane: lanes.Lane, items: Sequence[lanes.Item], ctx: BatchContext, now_s: float) -> None:
         """The handler returned: what it called failed, and what made too much, is failed; the rest is done."""
+        if not ctx.used and items[0][1].seen is None:
+            self._done_all(items)
+            return
         blocked: set[object] = set()
         again: list[lanes.Item] = []
         due_s = now_s

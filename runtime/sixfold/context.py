@@ -106,13 +106,13 @@ class Context:
         "_attributes",
         "_emitted",
         "_tables",
+        "_timers",
         "attempt",
         "function",
         "number",
         "process",
         "reader",
         "record",
-        "timers",
     )
 
     def __init__(
@@ -128,11 +128,11 @@ class Context:
         self.attempt = attempt
         """1 for the first delivery of this record in this process."""
         self._attributes: cloudevents.Attributes | None = None
-        self._emitted: list[Event] = []
+        # Most handlers use few of these, so each is made when it is first asked for.
+        self._emitted: list[Event] | None = None
         self._answer: Event | None = None
-        self._tables: dict[str, Table] = {}
-        self.timers: dict[str, tuple[int, Event] | None] = {}
-        """What the handler scheduled, by the timers' names: when (Unix milliseconds) and what; None takes one away."""
+        self._tables: dict[str, Table] | None = None
+        self._timers: dict[str, tuple[int, Event] | None] | None = None
 
     @property
     def attributes(self) -> cloudevents.Attributes:
@@ -181,7 +181,16 @@ class Context:
         """Publish these when the handler returns. Raises UndeclaredEmitError for a type that `emits=` does not name."""
         for event in events:
             self._check_declared(event)
+        if self._emitted is None:
+            self._emitted = []
         self._emitted.extend(events)
+
+    @property
+    def timers(self) -> dict[str, tuple[int, Event] | None]:
+        """What the handler scheduled, by the timers' names: when (Unix milliseconds) and what; None takes one away."""
+        if self._timers is None:
+            self._timers = {}
+        return self._timers
 
     def schedule(self, at: datetime.datetime | datetime.timedelta, event: Event, *, name: str | None = None) -> None:
         """Publish `event` at a time (with a zone), or so long from now; durable once the handler returned.
@@ -211,6 +220,8 @@ class Context:
 
     def table(self, name: str) -> Table:
         """The function's table `name`, of this record's partition."""
+        if self._tables is None:
+            self._tables = {}
         if name not in self._tables:
             if name not in self.function.tables:
                 declared = ", ".join(self.function.tables) or "none"
@@ -247,14 +258,19 @@ class Context:
     @property
     def emitted(self) -> tuple[Event, ...]:
         """What the handler emitted so far."""
-        return tuple(self._emitted)
+        return tuple(self._emitted or ())
+
+    @property
+    def used(self) -> bool:
+        """Whether there may be outputs or writes."""
+        return bool(self._emitted or self._tables or self._timers or self._answer is not None)
 
     def outputs(self) -> list[port.NewRecord]:
         """The emitted events as records, with ids derived from this record's position."""
         if not self._emitted and self._answer is None:
             return []
         now_ms = clocks.now_ms(self.clock)
-        made = [self._record(event, index, now_ms) for index, event in enumerate(self._emitted)]
+        made = [self._record(event, index, now_ms) for index, event in enumerate(self._emitted or ())]
         reply = None if self._answer is None else self._reply(self._answer, now_ms)
         return made if reply is None else [*made, reply]
 
@@ -274,9 +290,9 @@ class Context:
 
     def writes(self) -> list[port.StatePut]:
         """Every table's writes and every timer, for settling."""
-        if not self._tables and not self.timers:
+        if not self._tables and not self._timers:
             return []
-        puts = [put for table in self._tables.values() for put in table.writes()]
+        puts = [put for table in (self._tables or {}).values() for put in table.writes()]
         number = self.record.partition if self.number is None else self.number
         for index, (name, entry) in enumerate(self.timers.items()):
             timer = None

@@ -44,7 +44,7 @@ class Counters:
         """An attempt took `seconds`."""
         self.attempts += 1
         self.duration_sum_s += seconds
-        self.duration_counts[bisect.bisect_left(BOUNDS_S, seconds)] += 1
+        self.duration_counts[0 if seconds <= BOUNDS_S[0] else bisect.bisect_left(BOUNDS_S, seconds)] += 1
 
     def observe_batch(self, records: int) -> None:
         """A batch of `records` was given to the handler."""

@@ -59,7 +59,6 @@ class Handling:
         self._idle: list[asyncio.Future[None]] = []
         self._waits = Waits(process.clock, self._release)
         self._quiet = asyncio.Event()
-        self._stopping = asyncio.Event()
         attempts = Singles if function.batch is None else Batches
         self._attempts = attempts(
             function,
@@ -71,7 +70,6 @@ class Handling:
             rng=rng,
             caller=self._caller,
             returning=returning,
-            stopped=lambda: self._stopping.is_set(),
             quiet=self._quiet.set,
             all_lanes=self._lanes,
             postpone=self._postpone,
@@ -82,7 +80,7 @@ class Handling:
 
         A task that ends has failed.
         """
-        self._stopping = stopping
+        self._attempts.stopped = stopping.is_set
         for number, runner in enumerate(self._runners):
             runner.task = asyncio.create_task(self._run(runner), name=f"{self._function.name} runner {number}")
         watch = asyncio.create_task(self._watch(), name=f"{self._function.name} watch")

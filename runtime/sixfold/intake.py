@@ -22,7 +22,7 @@ import msgspec
 from sixfold import filters
 from sixfold.bus import port
 from sixfold.function import AnyFunction
-from sixfold_events import DecodeError, Event
+from sixfold_events import DecodeError, Event, avro
 from sixfold_events.registry import Registry
 from sixfold_events.system import Tick
 
@@ -43,7 +43,9 @@ class Intake:
             if cls.__event__.topic in by_topic:
                 by_topic[cls.__event__.topic].add(cls.__event__.type)
         self._filter = filters.Filter(function.filter) if function.filter else None
-        self._plain = self._filter is None and Tick not in function.on
+        plain = self._filter is None and Tick not in function.on
+        self._plain = {name: avro.codec(cls) for name, cls in self._classes.items()} if plain else {}
+        """By type, where every event is for the handler."""
         self._single = {topic for topic, types in by_topic.items() if len(types) == 1}
 
     def event(self, record: port.Record) -> Event | None:
@@ -52,11 +54,12 @@ class Intake:
         if value is None:
             return None
         name = type_of(record)
+        codec = self._plain.get(name)
+        if codec is not None and value.startswith(codec.prefix):
+            return codec.decode_own(value)  # what `decode_as` comes to, without the way there
         cls = self._classes.get(name)
         if cls is not None:
-            if not self._plain:
-                return self._chosen(cls, record, value)
-            return self._registry.decode_as(cls, value, record.headers)
+            return self._chosen(cls, record, value)
         if name and (name in self._known or record.topic not in self._single):
             return None
         expected = ", ".join(each.__event__.type for each in self._function.on)

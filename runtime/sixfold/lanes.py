@@ -133,12 +133,14 @@ class Lanes:
         taken: list[Item] = []
         size = 0
         items = lane.items
+        bytes_max = self._batch.bytes_max
         while items and len(taken) < count:
-            size += size_of(items[0][0])
-            if taken and size > self._batch.bytes_max:
+            more = size_of(items[0][0])
+            if taken and size + more > bytes_max:
                 break
+            size += more
             taken.append(items.popleft())
-            lane.bytes -= size_of(taken[-1][0])
+        lane.bytes -= size
         return taken
 
     def release(self, lane: Lane) -> None:

@@ -50,8 +50,8 @@ class Limits:
     """How often a function looks whether it should read other topics: new ones that match, or its retry topic."""
     linger_s: float = 0.02
     """Offsets without outputs or state are committed this late, so that an idle handler costs 50 commits/s at most."""
-    linger_records: int = 500
-    """Or after so many records."""
+    linger_records: int = 4_000
+    """Or after so many records: more than most handlers do in that time, so that the time decides."""
     slice_s: float = 0.005
     """A lane gives way to the next one after this long, at the end of a record."""
     slice_records: int = 100

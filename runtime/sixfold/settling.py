@@ -56,16 +56,20 @@ class Settler:
 
     def add(self, partition: Partition, size_bytes: int, *, records: int = 1) -> None:
         """A record of `partition` is done; `size_bytes` of outputs and rows came of it, which others wait for."""
-        self.unsettled += records
         if partition.state not in self._dirty:
             self._dirty[partition.state] = None
         if size_bytes:
             self.unsettled_bytes += size_bytes
             self._go.set()
-        elif self.unsettled >= self.limits.linger_records:
-            self._go.set()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.limits.linger_s, self._go.set)
+        self.count(records)
+
+    def count(self, records: int) -> None:
+        """So many more `records` are done, of partitions that were added."""
+        self.unsettled += records
+        if self.unsettled >= self.limits.linger_records:
+            self._go.set()
 
     @property
     def full(self) -> bool:

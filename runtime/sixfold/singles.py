@@ -27,7 +27,7 @@ class Singles(Attempts):
             inline = process.tracing.single(call, function.name, system)
         circuit, ageing = self._circuit, function.retry.age_max_s is not None
         now = monotonic()
-        until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self._stopped
+        until, left, stopped = now + self._limits.slice_s, self._limits.slice_records, self.stopped
         while items and left and now < until:
             item = record, partition = items.popleft()
             attempt, lane.attempt = lane.attempt, 1
@@ -71,7 +71,8 @@ class Singles(Attempts):
                     result = await (inline(event, ctx) if inline else self._caller.plain(runner, event, ctx))
                     if answers and isinstance(result, Event):
                         ctx.answer(result)
-                    outputs, rows = ctx.outputs(), ctx.writes()
+                    if ctx.used:
+                        outputs, rows = ctx.outputs(), ctx.writes()
                     if partition.seen is not None:
                         rows = [*rows, *await self._noted(partition, ctx)]
                     if outputs or rows:

@@ -70,7 +70,7 @@ class Watermark:
             return False
         begun.popleft()
         finished = self._finished
-        while begun and begun[0] in finished:
+        while finished and begun[0] in finished:
             offset = begun.popleft()
             finished.remove(offset)
         self.position = offset + 1

@@ -14,7 +14,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import assignor, changelogs, connecting, failures, membership, reading, settling, topics
+from sixfold.bus.kafka import assignor, changelogs, connecting, failures, membership, reading, records, settling, topics
 
 STOP_S = 10.0
 """How long leaving a group and closing may take."""
@@ -66,6 +66,7 @@ class KafkaConsumer:
             with self._translated("joining"):
                 async with asyncio.timeout(self._shared.settings.request_timeout_s):
                     await self._client.start()
+                records.install(self._client)
                 if self._names:
                     self._watch_heartbeats()
                     self._client.subscribe(self._names, listener=self._members)
@@ -180,10 +181,7 @@ class KafkaConsumer:
         except TimeoutError:
             return {}
         return {
-            port.TopicPartition(partition.topic, partition.partition): [
-                port.Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records
-            ]
-            for partition, records in found.items()
+            port.TopicPartition(partition.topic, partition.partition): records for partition, records in found.items()
         }
 
     def position(self, partition: port.TopicPartition) -> int:
