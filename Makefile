@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUS ?= embedded
+# Tests wait more than they compute. A file's tests stay in one process, in their order.
+PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak clean
@@ -22,7 +24,7 @@ demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedd
 	@PYTHON=$(BIN)/python examples/demo.sh $(BUS)
 
 test: $(STAMP) lint types imports ## Check style, types and layers, then run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 lint: $(STAMP) ## Check style and format
 	$(BIN)/ruff check .

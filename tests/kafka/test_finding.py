@@ -17,6 +17,19 @@ def test_a_broker_named_by_the_environment_is_taken(monkeypatch: pytest.MonkeyPa
         assert bootstrap == "broker.example:9092"
 
 
+@pytest.mark.parametrize(("process", "broker"), [("gw0", "a:1"), ("gw1", "b:2"), ("gw2", "a:1"), ("", "a:1")])
+def test_processes_of_one_run_take_turns_with_the_brokers_that_are_named(
+    monkeypatch: pytest.MonkeyPatch, process: str, broker: str
+) -> None:
+    """Each has its own where there are enough."""
+    monkeypatch.setenv("SIXFOLD_TEST_KAFKA", "a:1 b:2")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    if process:
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", process)
+    with brokers.found() as bootstrap:
+        assert bootstrap == broker
+
+
 def test_without_broker_engine_and_java_the_reason_names_all_three(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -37,10 +37,15 @@ def image() -> str:
 
 @contextlib.contextmanager
 def found() -> Iterator[str]:
-    """Bootstrap servers of the first broker that can be had. Raises NoBrokerError."""
-    named = os.environ.get("SIXFOLD_TEST_KAFKA")
+    """Bootstrap servers of the first broker that can be had. Raises NoBrokerError.
+
+    Tests that run in several processes share the one in SIXFOLD_TEST_KAFKA, or have one each, where it names several
+    with spaces between; where it names none each process starts its own.
+    """
+    named = os.environ.get("SIXFOLD_TEST_KAFKA", "").split()
     if named:
-        yield named
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        yield named[int(worker) % len(named)]
         return
     try:
         engine()
