@@ -36,3 +36,11 @@ def open_bus(url: str = "embedded:", *, data_dir: Path, clock: clocks.Clock | No
         settings = KafkaSettings(security=found.security, compression=found.compression, rack=found.rack)
         return KafkaBus(rest.strip("/"), data_dir=data_dir, clock=clock, settings=settings)
     raise errors.UsageError(f"bus {url!r}: expected embedded: or kafka://HOST:PORT[,HOST:PORT…]")
+
+
+def keeps_places(url: str) -> bool:
+    """Whether a group on that bus waits for a member that vanished, so that one with a name is better off.
+
+    The owner of an embedded bus sees at once that a process has gone, and gives its partitions to the others.
+    """
+    return url.startswith("kafka:")

@@ -21,7 +21,7 @@ from sixfold import clock as clocks
 from sixfold import errors, logs, tracing
 from sixfold.bus import opening, port
 from sixfold.process import Process
-from sixfold.supervisor import control, lifeline
+from sixfold.supervisor import control, lifeline, places
 from sixfold_events.registry import Registry
 
 LOCK_WAIT_S = lifeline.GRACE_S + 5.0
@@ -97,6 +97,8 @@ async def host(hosted: Hosted) -> None:
             await stack.enter_async_context(locked(hosted.data_dir, name, clock, wait_s=LOCK_WAIT_S if line else 0.0))
         mark = stack.enter_context(_marker(hosted.data_dir / control.FOLDER / f"{name}{READY}" if alone else None))
         if hosted.bus_url is not None:
+            if process.member is None and opening.keeps_places(hosted.bus_url):
+                process.member = stack.enter_context(places.taken(hosted.data_dir / control.FOLDER, name))
             bus = opening.open_bus(hosted.bus_url, data_dir=hosted.data_dir, clock=clock)
             process.bus = await stack.enter_async_context(bus)
             if line is None:  # a supervisor has made them already
