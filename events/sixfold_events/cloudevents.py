@@ -80,19 +80,15 @@ def headers_of(attributes: Attributes) -> list[Header]:
 
 def attributes_of(headers: Iterable[Header], timestamp_ms: int = 0) -> Attributes:
     """Read `Attributes` back from record headers; absent ones are empty."""
-    found = {name: value for name, value in headers if value is not None}
-
-    def text(name: str) -> str:
-        return found.get(name, b"").decode(errors="replace")
-
+    found = dict(headers).get
     return Attributes(
-        id=text("ce_id"),
-        type=text("ce_type"),
-        source=text("ce_source"),
+        id=(found("ce_id") or b"").decode("utf-8", "replace"),
+        type=(found("ce_type") or b"").decode("utf-8", "replace"),
+        source=(found("ce_source") or b"").decode("utf-8", "replace"),
         time_ms=timestamp_ms,
-        correlation_id=text("ce_correlationid"),
-        causation_id=text("ce_causationid"),
-        traceparent=text("traceparent"),
+        correlation_id=(found("ce_correlationid") or b"").decode("utf-8", "replace"),
+        causation_id=(found("ce_causationid") or b"").decode("utf-8", "replace"),
+        traceparent=(found("traceparent") or b"").decode("utf-8", "replace"),
     )
 
 
