@@ -14,6 +14,10 @@ from tests.support import brokers, buses, naming
 from sixfold.bus import port
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COLUMNS", None)  # of xdist's own making: what commands write to a pipe has no width to keep to
+
+
 def missing(reason: str) -> NoReturn:
     """A service is not here: a skip at a desk, a failure where CI=true."""
     if os.environ.get("CI") == "true":

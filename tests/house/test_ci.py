@@ -74,9 +74,9 @@ def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_
     assert made == ["make test", "make demo", "make demo BUS=kafka"]
     assert any("-m containers" in call for call in calls)
     assert calls[-1] == "containers stop"
-    assert calls[-2].startswith("local stop ")
-    [started] = [call for call in calls if call.startswith("local start ")]
-    assert started.split()[2] == calls[-2].split()[2]
+    started = [call.split()[2] for call in calls if call.startswith("local start ")]
+    assert calls[-3:-1] == [f"local stop {folder}" for folder in started]
+    assert len(set(started)) == 2, "a broker for each process of the tests"
 
 
 @pytest.mark.parametrize("fails", ["make test", "make demo", "containers image"])
@@ -84,5 +84,5 @@ def test_checks_that_fail_say_so_and_stop_what_they_started_too(tmp_path: Path, 
     """The exit code is not 0, nothing further is run, and the clean-up is the same."""
     code, calls = ci(tmp_path, fails=fails)
     assert code == 7
-    assert calls[calls.index(fails) + 1 :] == [calls[-2], "containers stop"]
-    assert calls[-2].startswith("local stop ")
+    assert calls[calls.index(fails) + 1 :] == [*calls[-3:-1], "containers stop"]
+    assert all(call.startswith("local stop ") for call in calls[-3:-1])
