@@ -13,7 +13,6 @@ from tests.support import brokers, buses, naming
 
 from sixfold.bus import port
 
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COLUMNS", None)  # of xdist's own making: what commands write to a pipe has no width to keep to
 
