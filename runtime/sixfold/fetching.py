@@ -94,7 +94,10 @@ class Fetcher:
                 size += partition.backlog_bytes
                 if partition.watermark.span >= self._limits.span_records_max:
                     return False
-        return records < self._limits.backlog_records_max and size < self._limits.backlog_bytes_max
+        return records < self._records_max() and size < self._limits.backlog_bytes_max
+
+    def _records_max(self) -> int:
+        return self._limits.backlog_records_max + self._limits.gathering_records_max * len(self.partitions)
 
     async def _wait_for_room(self) -> None:
         deadline = asyncio.get_running_loop().time() + ROOM_WAIT_S
@@ -128,7 +131,7 @@ class Fetcher:
     def _fill(self, partition: Partition) -> float:
         """How much of the whole backlog's limit this partition takes, by the measure that is fullest."""
         return max(
-            partition.backlog_records / self._limits.backlog_records_max,
+            partition.backlog_records / self._records_max(),
             partition.backlog_bytes / self._limits.backlog_bytes_max,
             partition.watermark.span / self._limits.span_records_max,
         )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sixfold.function import Batch
+
+FETCH_RECORDS = 2_000
+"""Of one fetch for large batches: more would keep the event loop from its sockets."""
 
 
 class LettingGo(NamedTuple):
@@ -33,6 +39,8 @@ class Limits:
     """How long a fetch waits for the first record; a stop or a resumed partition is noticed this late at worst."""
     backlog_records_max: int = 2_000
     """Records fetched and not done, all partitions together: four fetches, so that handlers never wait for one."""
+    gathering_records_max: int = 0
+    """And so many more for each partition: a batch that gathers there must not keep the others from filling theirs."""
     backlog_bytes_max: int = 16 * 1024 * 1024
     """As `backlog_records_max`, in bytes: sixteen records of the default largest size."""
     span_records_max: int = 50_000
@@ -68,12 +76,14 @@ class Limits:
     fenced_max: int = 10
     """Settles refused in a row for partitions that the bus says are ours; then the worker starts afresh."""
 
-    def for_batches(self, records: int, size_bytes: int) -> Limits:
-        """Wide enough to hold `records` of `size_bytes` while they gather to batches."""
+    def for_batches(self, batch: Batch, lanes: int, *, by_partition: bool) -> Limits:
+        """Wide enough to hold a batch in each of `lanes`, and one in each partition where those gather for themselves."""
         return dataclasses.replace(
             self,
-            backlog_records_max=max(self.backlog_records_max, records),
-            backlog_bytes_max=max(self.backlog_bytes_max, size_bytes),
+            fetch_records_max=max(self.fetch_records_max, min(batch.size, FETCH_RECORDS)),
+            backlog_records_max=max(self.backlog_records_max, batch.size * lanes),
+            gathering_records_max=batch.size if by_partition else 0,
+            backlog_bytes_max=max(self.backlog_bytes_max, batch.bytes_max * lanes),
         )
 
     @property

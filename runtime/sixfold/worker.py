@@ -70,7 +70,7 @@ class Worker:
         self.counters = counters or Counters(function.name)
         if function.batch is not None:
             held = function.concurrency + 1  # one that is handled by each runner, and one that gathers
-            limits = limits.for_batches(function.batch.size * held, function.batch.bytes_max * held)
+            limits = limits.for_batches(function.batch, held, by_partition=function.ordering == "partition")
         self._process = process
         self._limits = limits
         self._log = structlog.get_logger().bind(function=function.name)
