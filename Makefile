@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 BUS ?= embedded
 # Tests wait more than they compute. A file's tests stay in one process, in their order.
 PROCESSES ?= 2
+REPORTS ?= .pytest_cache
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak clean
@@ -20,11 +21,12 @@ $(STAMP): pyproject.toml
 
 setup: $(STAMP) ## Install Sixfold and its tools into .venv
 
-demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedded or kafka)
+demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedded, kafka or compose)
 	@PYTHON=$(BIN)/python examples/demo.sh $(BUS)
 
 test: $(STAMP) lint types imports ## Check style, types and layers, then run every test
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not containers" --junitxml=$(REPORTS)/tests.xml
+	$(BIN)/python -m pytest -m containers --junitxml=$(REPORTS)/containers.xml
 
 lint: $(STAMP) ## Check style and format
 	$(BIN)/ruff check .
