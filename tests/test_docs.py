@@ -11,9 +11,10 @@ import pytest
 from tests.support import commandline
 
 import sixfold_events
-from sixfold import capability, catalogue, metrics
+from sixfold import capability, catalogue
 from sixfold.cli import references
 from sixfold.registry import settings
+from sixfold.telemetry import metrics
 from sixfold_events import Event, avro, compatibility
 
 ROOT = Path(__file__).parents[1]

@@ -14,10 +14,11 @@ import uvloop
 from bench.runtime.job import GROUP, Job, told
 from bench.runtime.load import REGISTRY, Reading, Transformed, direct, output_of, reading
 from bench.runtime.tally import OrderedTally, Tally, burn, say
-from sixfold import Batch, BatchContext, Context, Publisher, function, logs, running
+from sixfold import Batch, BatchContext, Context, Publisher, function, running
 from sixfold.bus import Bus, open_bus
 from sixfold.function import AnyFunction
 from sixfold.process import Process
+from sixfold.telemetry import logs
 
 BURN_S = 0.005
 WAIT_S = 0.01

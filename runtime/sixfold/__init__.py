@@ -12,9 +12,9 @@ from sixfold.windows import Hopping, Session, Sliding, Tumbling
 from sixfold_events import Event
 
 if TYPE_CHECKING:
-    from sixfold.batch_context import BatchContext
     from sixfold.context import Context
     from sixfold.publisher import Publisher
+    from sixfold.worker.batch_context import BatchContext
 
 __all__ = [
     "App",
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
 
         return Context
     if name == "BatchContext":
-        from sixfold.batch_context import BatchContext
+        from sixfold.worker.batch_context import BatchContext
 
         return BatchContext
     if name == "Publisher":

@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from sixfold import alarms, replies, reporting, timers
+from sixfold import replies, timers
 from sixfold.bus.kafka import changelogs
 from sixfold.function import SEEN_TABLE, AnyFunction
+from sixfold.telemetry import reporting
+from sixfold.worker import alarms
 
 PRINCIPAL = "User:{function}"
 """Template of a function's principal."""

@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import sixfold_events
-from sixfold import capability, dead_letter, errors, reporting
+from sixfold import capability, dead_letter, errors
 from sixfold.bus import port
 from sixfold.capability import Capability, Service
 from sixfold.function import AnyFunction
 from sixfold.lambdas import topics as lambda_topics
+from sixfold.telemetry import reporting
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 
@@ -93,7 +94,9 @@ class Catalogue:
     @functools.cached_property
     def topics(self) -> tuple[port.TopicSpec, ...]:
         """Topics of all capabilities; where several name one, the spec that differs from the default wins."""
-        from sixfold import alarms, replies, reporting  # what a worker needs, and the command line mostly does not
+        from sixfold import replies
+        from sixfold.telemetry import reporting
+        from sixfold.worker import alarms
 
         specs = {spec.name: spec for spec in (reporting.TOPIC, alarms.TICKS, replies.TOPIC)}
         for each in self.capabilities:

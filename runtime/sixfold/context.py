@@ -1,7 +1,7 @@
 """What a handler is given beside its event: who it is, which record this is, and its ways out.
 
 A `Context` collects what the handler wants to happen (`emit`, table writes); nothing of it takes effect unless the
-handler returns. `worker.py` then settles it together with the record's offset.
+handler returns. `worker/member.py` then settles it together with the record's offset.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import msgspec
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, replies, tracing, windows
+from sixfold import errors, replies, windows
 from sixfold import timers as timers_
 from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold.process import Process
+from sixfold.telemetry import tracing
 from sixfold_events import Event, cloudevents
 
 T = TypeVar("T")

@@ -22,13 +22,13 @@ from typing import Any, Self, cast
 
 from sixfold import clock as clocks
 from sixfold import errors
-from sixfold.batch_context import BatchContext
 from sixfold.bus import port
 from sixfold.context import Context
 from sixfold.function import AnyFunction
-from sixfold.limits import Limits
 from sixfold.process import Process
-from sixfold.worker import Worker
+from sixfold.worker.batch_context import BatchContext
+from sixfold.worker.limits import Limits
+from sixfold.worker.member import Worker
 
 TURNS_MAX = 50
 """Turns of the event loop that others get while a slow handler waits."""

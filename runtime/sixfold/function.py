@@ -1,7 +1,7 @@
 """Declaring functions: frozen data about a handler, what it consumes and what it may emit.
 
 `@function` touches no registry: it returns a `Function` that can still be called. `app.py` names sets of them,
-`worker.py` runs them, `invocation.py` decides what becomes of each record.
+`worker/member.py` runs them, `worker/invocation.py` decides what becomes of each record.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sixfold_events.system import Tick
 DERIVED = (".dlq", ".retry", ".changelog")
 """Ends of the names of topics that belong to a function; no pattern matches them."""
 SEEN_TABLE = "sixfold-seen"
-"""Where `seen.py` keeps the ids of handled events; functions cannot declare it."""
+"""Where `worker/seen.py` keeps the ids of handled events; functions cannot declare it."""
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from sixfold import clock as clocks
-from sixfold import tracing
 from sixfold.bus import port
+from sixfold.telemetry import tracing
 from sixfold_events.registry import Registry
 
 T = TypeVar("T")

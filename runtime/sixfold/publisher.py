@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sixfold import clock as clocks
-from sixfold import tracing
 from sixfold.bus import port
+from sixfold.telemetry import tracing
 from sixfold_events import Event, cloudevents, framing
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Runs a set of functions as one process: a worker each, restarted when it crashes, until the process is to stop.
 
-A worker that crashes (a bus error that waiting does not mend, a bug of ours) or is stuck (`watchdog.py`) starts afresh
+A worker that crashes (a bus error that waiting does not mend, a bug of ours) or is stuck (`worker/watchdog.py`) starts afresh
 after a growing wait. A function whose own code contradicts its declaration stops for good: starting it again would not
 mend it. The others go on, and the process ends with that error once it is stopped, or at once where no function is
 left.
@@ -15,15 +15,17 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import structlog
 
-from sixfold import alarms, breaker, dead_letter, errors, replies, reporting, retries, tending
+from sixfold import breaker, dead_letter, errors, replies, retries
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold.counters import Counters
 from sixfold.function import AnyFunction
-from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
-from sixfold.watchdog import StuckError
-from sixfold.worker import Worker
+from sixfold.telemetry import reporting
+from sixfold.telemetry.counters import Counters
+from sixfold.worker import alarms, tending
+from sixfold.worker.limits import DEFAULT, Limits
+from sixfold.worker.member import Worker
+from sixfold.worker.watchdog import StuckError
 
 RESTART_S = 1.0
 """Wait before the first restart of a worker; doubles with each further crash."""

@@ -29,9 +29,9 @@ from sixfold import dead_letter, errors, publisher, running
 from sixfold.bus import ends, port
 from sixfold.faults import Chaos, Faults, InjectedCrashError
 from sixfold.function import AnyFunction
-from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
-from sixfold.worker import Worker
+from sixfold.worker.limits import DEFAULT, Limits
+from sixfold.worker.member import Worker
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 

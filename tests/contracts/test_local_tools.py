@@ -10,14 +10,15 @@ from typing import Any
 from tests.support import buses, naming
 from tests.support.waiting import eventually
 
-from sixfold import Context, Event, Function, differences, function, running
+from sixfold import Context, Event, Function, function, running
 from sixfold.bus import port
-from sixfold.capturing import capture, sources_of
-from sixfold.invoking import invoke_from
+from sixfold.local import differences
+from sixfold.local.capturing import capture, sources_of
+from sixfold.local.invoking import invoke_from
+from sixfold.local.replaying import replay
+from sixfold.local.shadowing import Shadow
 from sixfold.process import Process
 from sixfold.publisher import Publisher
-from sixfold.replaying import replay
-from sixfold.shadowing import Shadow
 from sixfold_events.registry import Registry
 
 

@@ -13,9 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.conftest import missing
 from tests.support import brokers, secured, waiting
 
-from sixfold import Context, acl, alarms, function, replies, reporting, running
+from sixfold import Context, acl, function, replies, running
 from sixfold.bus import open_bus, port
 from sixfold.process import Process
+from sixfold.telemetry import reporting
+from sixfold.worker import alarms
 from sixfold_events import Event, cloudevents
 from sixfold_events.registry import Registry
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sixfold import PermanentError, Retry, TemporaryError
 from sixfold.context import UndeclaredEmitError, UndeclaredTableError
-from sixfold.invocation import (
+from sixfold.worker.invocation import (
     ABANDON,
     ACK,
     AbandonedError,

@@ -15,8 +15,8 @@ import pytest
 from sixfold import Batch, BatchContext, Context, Event, PermanentError, TemporaryError, function
 from sixfold.clock import SystemClock
 from sixfold.errors import UsageError
-from sixfold.invoking import Invocation, invoke, invoke_from
 from sixfold.json_events import EventDataError
+from sixfold.local.invoking import Invocation, invoke, invoke_from
 from sixfold.process import Process
 from sixfold.testing import Harness
 from sixfold_events import avro

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sixfold.bus import port
 from sixfold.function import Ordering
-from sixfold.lanes import Item, Lane, Lanes
-from sixfold.partition import Partition
+from sixfold.worker.lanes import Item, Lane, Lanes
+from sixfold.worker.partition import Partition
 
 
 class NoRows:

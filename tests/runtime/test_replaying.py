@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from sixfold import Batch, BatchContext, Context, Event, Function, PermanentError, captures, differences, function
+from sixfold import Batch, BatchContext, Context, Event, Function, PermanentError, function
 from sixfold.bus import TopicPartition
-from sixfold.capturing import capture, sources_of
-from sixfold.replaying import Replay, replay
+from sixfold.local import captures, differences
+from sixfold.local.capturing import capture, sources_of
+from sixfold.local.replaying import Replay, replay
 from sixfold.testing import Harness
 from sixfold_events.registry import Registry
 

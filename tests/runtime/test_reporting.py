@@ -6,9 +6,10 @@ import asyncio
 
 from tests.support.waiting import eventually
 
-from sixfold import Batch, BatchContext, Breaker, Context, Event, TemporaryError, function, reporting
-from sixfold.counters import BATCH_BOUNDS, Counters
+from sixfold import Batch, BatchContext, Breaker, Context, Event, TemporaryError, function
 from sixfold.running import create_topics, run_functions
+from sixfold.telemetry import reporting
+from sixfold.telemetry.counters import BATCH_BOUNDS, Counters
 from sixfold.testing import Harness, ManualClock
 from sixfold_events.system import FunctionReport, ProcessReported
 

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 from tests.support.waiting import eventually
 
-from sixfold import Context, Event, PermanentError, function, metrics, reporting
+from sixfold import Context, Event, PermanentError, function
 from sixfold.bus import Cleanup, TopicSpec
 from sixfold.context import UndeclaredEmitError
 from sixfold.function import AnyFunction
 from sixfold.running import create_topics, run_functions
+from sixfold.telemetry import metrics, reporting
 from sixfold.testing import Harness, ManualClock
 from sixfold_events.system import ProcessReported
 

@@ -9,8 +9,8 @@ from typing import Any
 from tests.support.waiting import eventually
 
 from sixfold import Batch, BatchContext, Context, Event, Function, PermanentError, function
-from sixfold.differences import Difference
-from sixfold.shadowing import Shadow
+from sixfold.local.differences import Difference
+from sixfold.local.shadowing import Shadow
 from sixfold.testing import Harness
 
 

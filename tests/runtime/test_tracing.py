@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from structlog.testing import capture_logs
 
-from sixfold import Batch, BatchContext, Context, Event, PermanentError, Publisher, function, semconv, tracing
+from sixfold import Batch, BatchContext, Context, Event, PermanentError, Publisher, function
 from sixfold.function import AnyFunction
+from sixfold.telemetry import semconv, tracing
 from sixfold.testing import Harness
 from sixfold_events import cloudevents
 
@@ -183,7 +184,7 @@ def test_without_configuration_nothing_of_opentelemetry_is_imported() -> None:
     code = """
 import sys
 import sixfold, sixfold.running, sixfold.publisher
-from sixfold import tracing
+from sixfold.telemetry import tracing
 tracing.configure({}, "x")
 tracing.configure({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "true"}, "x")
 assert tracing.current() is None
@@ -196,7 +197,7 @@ assert not [name for name in sys.modules if name.startswith("opentelemetry")]
 def test_the_environment_configures_spans_and_what_is_missing_is_said() -> None:
     """`OTEL_TRACES_EXPORTER=console` shows spans; an exporter that is not there is a warning, not an end."""
     code = """
-from sixfold import tracing
+from sixfold.telemetry import tracing
 from sixfold_events import cloudevents
 tracing.configure({"OTEL_TRACES_EXPORTER": "console", "OTEL_SERVICE_NAME": "shop"}, "worker-1")
 made = cloudevents.Attributes(id="i", type="t", source="/s")

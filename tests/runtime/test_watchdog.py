@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sixfold.watchdog import JOINING_LOOKS, LOOKS, Sight, Watchdog
+from sixfold.worker.watchdog import JOINING_LOOKS, LOOKS, Sight, Watchdog
 
 SIGHT = Sight(joined=True, fetches=1, moved=(1, 1), waits=False, backlog=0, settling=False)
 

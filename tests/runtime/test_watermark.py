@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixfold.watermark import Watermark
+from sixfold.worker.watermark import Watermark
 
 
 @given(

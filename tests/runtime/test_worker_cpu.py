@@ -98,7 +98,7 @@ async def test_a_process_ends_with_its_parent() -> None:
     """kill -9 of the worker's process leaves none behind: the kernel tells the child."""
     script = (
         "import asyncio, sys\n"
-        "from sixfold import children\n"
+        "from sixfold.worker import children\n"
         "from tests.support.cpu_app import work\n"
         "async def main():\n"
         "    child = children.Child(work)\n"

@@ -14,9 +14,9 @@ from tests.support.waiting import eventually
 from sixfold import Context, Event, function, running
 from sixfold.bus import Bus, BusUnavailableError, Consumer, NewRecord, StatePut, TopicPartition, TopicSpec, port
 from sixfold.function import AnyFunction
-from sixfold.limits import Limits
 from sixfold.process import Process
 from sixfold.testing import LIMITS, Harness
+from sixfold.worker.limits import Limits
 
 LARGE = "x" * 900_000
 

@@ -16,10 +16,10 @@ from sixfold import Context, Event, function, running
 from sixfold.bus import Bus, Consumer, TopicSpec
 from sixfold.clock import SystemClock
 from sixfold.function import AnyFunction
-from sixfold.limits import Limits
 from sixfold.process import Process
 from sixfold.testing import LIMITS, Harness
-from sixfold.worker import Worker
+from sixfold.worker.limits import Limits
+from sixfold.worker.member import Worker
 
 
 class Task(Event, topic="letting.tasks", key="number"):

@@ -17,7 +17,7 @@ from sixfold.bus import BusUnavailableError, Consumer
 from sixfold.function import AnyFunction
 from sixfold.process import Process
 from sixfold.testing import LIMITS, Harness, ManualClock
-from sixfold.watchdog import LOOKS
+from sixfold.worker.watchdog import LOOKS
 
 FAST = dataclasses.replace(LIMITS, stuck_s=60.0, drain_s=0.2, fetch_wait_s=0.01, bus_backoff_s=0.001)
 

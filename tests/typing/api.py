@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from sixfold import App, Context, Event, Function, PermanentError, Publisher, Retry, TemporaryError, function
 from sixfold.bus import Bus, Position, open_bus
 from sixfold.dead_letter import DeadLetter
-from sixfold.invoking import Invocation, invoke
+from sixfold.local.invoking import Invocation, invoke
 from sixfold.process import Process
 from sixfold.testing import Harness, ManualClock
 

@@ -22,11 +22,12 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from sixfold import catalogue, logs, system, tracing
+from sixfold import catalogue, system
 from sixfold import errors as failures
 from sixfold.bus import opening
 from sixfold.cli import references
 from sixfold.process import Process
+from sixfold.telemetry import logs, tracing
 
 if TYPE_CHECKING:
     import httpx

@@ -15,10 +15,11 @@ from rich.markup import escape
 from rich.text import Text
 
 from sixfold import errors as failures
-from sixfold import invoking, running
+from sixfold import running
 from sixfold.cli import common, reading, references
 from sixfold.function import AnyFunction
 from sixfold.lambdas import LambdaFunction, calling
+from sixfold.local import invoking
 from sixfold.process import Process
 
 EVENT_BYTES_MAX = 16 * 1024 * 1024

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sixfold import bus, captures, capturing
+from sixfold import bus
 from sixfold import errors as failures
 from sixfold.cli import common, invoke, reading
 from sixfold.function import AnyFunction
+from sixfold.local import captures, capturing
 
 COUNT = 10_000
 

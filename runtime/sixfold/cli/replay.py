@@ -11,9 +11,10 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from sixfold import captures, catalogue, differences, replaying
+from sixfold import catalogue
 from sixfold import errors as failures
 from sixfold.cli import common, invoke
+from sixfold.local import captures, differences, replaying
 
 SHOWN_MAX = 50
 """Differences that are printed; --json has all."""

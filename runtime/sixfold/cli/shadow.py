@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from sixfold import catalogue, shadowing
+from sixfold import catalogue
 from sixfold import clock as clocks
 from sixfold import errors as failures
 from sixfold.cli import common, invoke, references
 from sixfold.cli import replay as replaying
-from sixfold.differences import Difference
 from sixfold.function import AnyFunction
+from sixfold.local import shadowing
+from sixfold.local.differences import Difference
 from sixfold.process import Process
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -15,11 +15,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from sixfold import catalogue, logs
+from sixfold import catalogue
 from sixfold.cli import common, control, progress
 from sixfold.gateway import credentials
 from sixfold.supervisor import plan, tree
 from sixfold.supervisor.control import SystemStatus
+from sixfold.telemetry import logs
 
 _HEAD = b"what `sixfold up --detach` says:\n"
 

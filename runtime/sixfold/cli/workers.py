@@ -17,10 +17,10 @@ from pathlib import Path
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import logs
 from sixfold.supervisor import hosting, restart
 from sixfold.supervisor.child import Child
 from sixfold.supervisor.plan import ProcessSpec
+from sixfold.telemetry import logs
 
 
 def names_of(functions: str, count: int, prefix: str | None) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from sixfold import reporting
+from sixfold.telemetry import reporting
 from sixfold_events.system import FunctionReport, ProcessReported
 
 STALLED_S = 60.0

@@ -12,12 +12,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from sixfold import catalogue, errors, metrics
+from sixfold import catalogue, errors
 from sixfold import clock as clocks
 from sixfold.gateway import functions, watching
 from sixfold.gateway.problems import Problem
 from sixfold.gateway.route import Gateway, Principal, Route
 from sixfold.supervisor import control
+from sixfold.telemetry import metrics
 
 _BUS_WAIT_S = 2.0
 _SUPERVISOR_WAIT_S = 2.0

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sixfold import errors, invocation, invoking, json_events
+from sixfold import errors, json_events
 from sixfold.function import AnyFunction
 from sixfold.lambdas import tail
 from sixfold.lambdas.context import VERSION
 from sixfold.lambdas.declaring import LambdaFunction, context_of
+from sixfold.local import invoking
 from sixfold.process import Process
+from sixfold.worker import invocation
 
 RESULT_BYTES_MAX = 6 * 1024 * 1024
 """Lambda's limit of what a function returns."""

@@ -17,12 +17,12 @@ from typing import Any
 import structlog
 
 from sixfold import filters
-from sixfold.batch_context import BatchContext
 from sixfold.bus import port
 from sixfold.function import Batch, Function, FunctionDefinitionError, Ordering, Retry, StartName, check, start_of
 from sixfold.lambdas import answers, events
 from sixfold.lambdas.context import LambdaContext
 from sixfold.process import Process
+from sixfold.worker.batch_context import BatchContext
 
 Code = Callable[[Any, Any], Any]
 """A handler as AWS calls it."""

@@ -19,8 +19,8 @@ from sixfold.function import Batch, Retry
 from sixfold.lambdas import declaring
 from sixfold.lambdas.declaring import LambdaFunction
 from sixfold.lambdas.topics import MAPPINGS
-from sixfold.limits import DEFAULT, Limits
 from sixfold.process import Process
+from sixfold.worker.limits import DEFAULT, Limits
 from sixfold_events import DecodeError
 from sixfold_events.lambdas import MappingChanged
 

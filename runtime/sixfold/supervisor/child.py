@@ -16,10 +16,10 @@ from typing import Any
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import logs
 from sixfold.supervisor import control, lifeline, restart
 from sixfold.supervisor.plan import ProcessSpec
 from sixfold.supervisor.restart import Doing, Happening, State
+from sixfold.telemetry import logs
 
 _TAIL_BYTES = 4096
 _REASON_CHARS = 300

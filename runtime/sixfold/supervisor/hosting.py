@@ -18,10 +18,11 @@ from pathlib import Path
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors, logs, tracing
+from sixfold import errors
 from sixfold.bus import opening, port
 from sixfold.process import Process
 from sixfold.supervisor import control, lifeline, places
+from sixfold.telemetry import logs, tracing
 from sixfold_events.registry import Registry
 
 LOCK_WAIT_S = lifeline.GRACE_S + 5.0

@@ -6,7 +6,7 @@ import enum
 import random
 from dataclasses import dataclass
 
-from sixfold import limits
+from sixfold.worker import limits
 
 LEAVE_S = 5.0
 """For what follows when a process's workers have let go: to leave the groups and close what it opened."""

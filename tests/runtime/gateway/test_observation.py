@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from tests.support import waiting
 
-from sixfold import bus, catalogue, metrics
+from sixfold import bus, catalogue
 from sixfold import clock as clocks
 from sixfold.publisher import Publisher
+from sixfold.telemetry import metrics
 from sixfold_events.system import FunctionReport, ProcessReported
 
 if TYPE_CHECKING:

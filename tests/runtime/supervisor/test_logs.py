@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sixfold import logs
+from sixfold.telemetry import logs
 
 
 def run(program: str, path: Path) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ PROGRAM = """
 import logging, sys, warnings
 from pathlib import Path
 import structlog
-from sixfold import logs
+from sixfold.telemetry import logs
 logs.to_file(Path(sys.argv[1]), process="this")
 log = structlog.get_logger()
 log.debug("too fine")
@@ -71,7 +71,7 @@ def test_a_log_never_grows_past_its_bound(tmp_path: Path) -> None:
 REDIRECT = """
 import os, sys
 from pathlib import Path
-from sixfold import logs
+from sixfold.telemetry import logs
 file = logs.BoundedFile(Path(sys.argv[1]), bytes_max=200, redirect=True)
 for number in range(100):
     file.write(f"line {number}\\n")

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from sixfold import limits
 from sixfold.supervisor import restart
 from sixfold.supervisor.restart import Doing, Happening, Policy, State
+from sixfold.worker import limits
 
 S, H, D = State, Happening, Doing
 

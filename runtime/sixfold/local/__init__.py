@@ -1,0 +1,1 @@
+"""Functions against what really happened, without effects: invoke, record, replay, shadow."""
