@@ -49,6 +49,7 @@ async def run_functions(
     """
     await create_topics(process.require_bus(), functions, topics)
     _spare_the_collector()
+    limits = limits.shared_by(len(functions))
     runs = [Run(function, process, limits=limits) for function in functions]
     reporter = reporting.Reporter(process, [run.counters for run in runs], refresh=lambda: _refresh(runs))
     reports = asyncio.create_task(reporter.run(), name="report")
