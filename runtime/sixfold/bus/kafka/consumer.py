@@ -14,7 +14,18 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import assignor, changelogs, connecting, failures, membership, reading, records, settling, topics
+from sixfold.bus.kafka import (
+    assignor,
+    bootstrap,
+    changelogs,
+    connecting,
+    failures,
+    membership,
+    reading,
+    records,
+    settling,
+    topics,
+)
 
 STOP_S = 10.0
 """How long leaving a group and closing may take."""
@@ -60,7 +71,8 @@ class KafkaConsumer:
             for partition in self._pinned:
                 if partition.topic == name and not 0 <= partition.partition < topic.partitions:
                     raise errors.UsageError(f"{partition}: the topic has partitions 0 to {topic.partitions - 1}")
-        self._client = self._new_client()
+        settings = self._shared.settings
+        self._client = self._new_client(await bootstrap.first(self._shared.bootstrap, settings.connect_timeout_s))
         self._members.watch(self._client)
         try:
             with self._translated("joining"):
@@ -82,10 +94,10 @@ class KafkaConsumer:
             raise
         return self
 
-    def _new_client(self) -> Any:
+    def _new_client(self, begin: str) -> Any:
         settings = self._shared.settings
         return AIOKafkaConsumer(
-            bootstrap_servers=self._shared.bootstrap,
+            bootstrap_servers=begin,
             group_id=self._group,
             group_instance_id=self._member,
             enable_auto_commit=False,

@@ -13,7 +13,7 @@ from aiokafka import errors as kafka
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import murmur2, port
-from sixfold.bus.kafka import failures, overdue, producers, specs, topics
+from sixfold.bus.kafka import bootstrap, failures, overdue, producers, specs, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 BATCHED_RECORDS_MIN = 8
@@ -108,9 +108,9 @@ class Publisher:
     """`Bus.publish` on Kafka."""
 
     def __init__(
-        self, bootstrap: str, clock: clocks.Clock, settings: kafka_settings.KafkaSettings, admin: topics.TopicAdmin
+        self, servers: str, clock: clocks.Clock, settings: kafka_settings.KafkaSettings, admin: topics.TopicAdmin
     ) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap = servers
         self._clock = clock
         self._settings = settings
         self._admin = admin
@@ -211,7 +211,8 @@ class Publisher:
                 del self._producers[batch_bytes]
                 await producers.stop(broken)
             if batch_bytes not in self._producers:
-                producer = producers.new(self._bootstrap, self._settings, batch_bytes=batch_bytes)
+                begin = await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s)
+                producer = producers.new(begin, self._settings, batch_bytes=batch_bytes)
                 try:
                     with failures.translated(self._bootstrap, "opening a producer"):
                         async with asyncio.timeout(self._settings.request_timeout_s):

@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 from sixfold.bus import port
-from sixfold.bus.kafka import connecting, failures, topics
+from sixfold.bus.kafka import bootstrap, connecting, failures, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 
@@ -53,8 +53,8 @@ def _plain(found: Mapping[Any, int]) -> dict[port.TopicPartition, int]:
 class OffsetReader:
     """A connection of its own for these questions, opened when the first is asked."""
 
-    def __init__(self, bootstrap: str, settings: kafka_settings.KafkaSettings) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, servers: str, settings: kafka_settings.KafkaSettings) -> None:
+        self._bootstrap = servers
         self._settings = settings
         self._client: Any = None
         self._opening = asyncio.Lock()
@@ -70,7 +70,7 @@ class OffsetReader:
         async with self._opening:
             if self._client is None:
                 client = AIOKafkaConsumer(
-                    bootstrap_servers=self._bootstrap,
+                    bootstrap_servers=await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),
                     enable_auto_commit=False,
                     isolation_level="read_committed",
                     request_timeout_ms=int(self._settings.request_timeout_s * 1000),

@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import connecting, failures, identities, specs
+from sixfold.bus.kafka import bootstrap, connecting, failures, identities, specs
 from sixfold.bus.kafka import settings as kafka_settings
 
 _T = TypeVar("_T")
@@ -46,8 +46,8 @@ class Committed(NamedTuple):
 class TopicAdmin:
     """The administrative connection of one bus. Use between `open` and `close`."""
 
-    def __init__(self, bootstrap: str, clock: clocks.Clock, settings: kafka_settings.KafkaSettings) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, servers: str, clock: clocks.Clock, settings: kafka_settings.KafkaSettings) -> None:
+        self._bootstrap = servers
         self._clock = clock
         self._settings = settings
         self._client: Any = None
@@ -59,7 +59,7 @@ class TopicAdmin:
         deadline = self._clock.monotonic() + self._settings.connect_timeout_s
         while True:
             client = AIOKafkaAdminClient(
-                bootstrap_servers=self._bootstrap,
+                bootstrap_servers=await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),
                 request_timeout_ms=int(self._settings.request_timeout_s * 1000),
                 retry_backoff_ms=self._settings.retry_backoff_ms,
                 **connecting.options(self._settings),

@@ -17,7 +17,7 @@ from typing import Any
 from aiokafka.structs import OffsetAndMetadata
 
 from sixfold.bus import port
-from sixfold.bus.kafka import failures, producers, producing, topics
+from sixfold.bus.kafka import bootstrap, failures, producers, producing, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 ATOMIC_NOTE = "atomic"
@@ -42,9 +42,9 @@ def transactional_id(group: str, partition: port.TopicPartition) -> str:
 class Transactions:
     """The transactional producers of the partitions that one member owns."""
 
-    def __init__(self, group: str, bootstrap: str, settings: kafka_settings.KafkaSettings) -> None:
+    def __init__(self, group: str, servers: str, settings: kafka_settings.KafkaSettings) -> None:
         self._group = group
-        self._bootstrap = bootstrap
+        self._bootstrap = servers
         self._settings = settings
         self._producers: dict[port.TopicPartition, Any] = {}
         self._locks: dict[int, asyncio.Lock] = {}
@@ -59,7 +59,7 @@ class Transactions:
 
     async def _open(self, partition: port.TopicPartition) -> None:
         producer = producers.new(
-            self._bootstrap,
+            await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),
             self._settings,
             batch_bytes=self._settings.batch_bytes,
             transactional_id=transactional_id(self._group, partition),
