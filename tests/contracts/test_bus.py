@@ -105,6 +105,8 @@ Reading: `tests/contracts/test_consuming.py`
   test_groups_do_not_disturb_each_other
 - By partition; from the start where nothing is committed; zero once all is.
   test_lag_counts_what_is_not_committed
+- Asking for records while there are none leaves nothing behind in memory.
+  test_an_idle_consumer_leaves_nothing_behind
 
 Ends: `tests/contracts/test_ends.py`
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from tests.support import naming, waiting
@@ -197,3 +198,21 @@ async def test_lag_counts_what_is_not_committed(bus: port.Bus, names: naming.Nam
         assert await bus.lag(names("g"), [topic]) == {zero: 3, one: 5}
         await consumer.settle(offsets={zero: 5, one: 5})
     assert await bus.lag(names("g"), [topic]) == {zero: 0, one: 0}
+
+
+async def test_an_idle_consumer_leaves_nothing_behind(bus: port.Bus, names: naming.Names) -> None:
+    """However often it is asked while nothing comes: as many tasks and futures as before."""
+    topic = await make(bus, names("t"), 3)
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, asyncio.Future) for each in gc.get_objects())
+
+    async with bus.subscribe(names("g"), [topic]) as consumer:
+        await waiting.assigned(consumer, 3)
+        for _ in range(20):
+            await consumer.fetch(wait_s=0.002)
+        before = alive()
+        for _ in range(200):
+            assert await consumer.fetch(wait_s=0.002) == {}
+        assert alive() < before + 20
