@@ -206,6 +206,37 @@ Tables: `tests/contracts/test_state.py`
 - However a back end keeps them, `topics` does not show it.
   test_tables_are_no_topics_of_the_user
 
+Edges: `tests/contracts/test_edges.py`
+
+- Byte for byte, from nothing up to the topic's limit.
+  test_a_value_of_any_size_comes_back
+- In one partition, however long it is.
+  test_a_key_of_any_size_comes_back
+- Hundreds of headers, in their order.
+  test_many_headers_come_back
+- Forty partitions, some of them empty.
+  test_a_topic_of_many_partitions_is_read_whole
+- `records_max` decides how much comes at a time, and nothing else.
+  test_whatever_a_fetch_takes_at_most_order_and_number_are_the_same
+- Cancelling is no way to lose a record.
+  test_a_fetch_that_is_cancelled_takes_no_record_with_it
+- From the end on, nothing of what comes is missed.
+  test_a_seek_to_the_end_skips_what_is_there
+- No error, nothing committed, all of it to do.
+  test_a_group_that_nobody_knows_has_committed_nothing_and_lags_by_all
+- Topics of different numbers of partitions, by one member.
+  test_a_member_reads_several_topics
+- A member has the same numbers of all its group's topics, as tables belong to numbers.
+  test_partitions_of_one_number_go_together
+- Publishers on two connections at the same time: all is stored, each one's records in order.
+  test_two_buses_publish_to_one_partition
+- Outputs alone, offsets alone, rows with their offset, or all of it, atomically or not.
+  test_a_settle_may_have_any_of_its_parts
+- Empty, zero, long, or text: the next owner finds the row by it.
+  test_a_row_has_any_bytes_for_its_key
+- A note of the greatest length is kept.
+  test_the_longest_note_is_kept
+
 Retention (eventually, within a deadline): `tests/contracts/test_retention.py`
 
 - By event time; younger ones stay, and a group that had not read the old ones goes on with the young.
