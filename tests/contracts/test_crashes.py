@@ -60,6 +60,11 @@ async def test_state_survives_a_killed_member(
     """A row that was settled is there for whoever takes the partition over, in another process."""
     topic, group = await make(bus, names("t"), 2), names("g")
     async with members.joined(place, group, [topic], member="worker") as member:
+
+        async def has_both() -> bool:
+            return bool(await member.call("assignment") == [0, 1])
+
+        await waiting.eventually(has_both, "both partitions are the member's")
         for number in range(2):
             await member.settle(
                 {port.TopicPartition(topic, number): 5},

@@ -19,6 +19,8 @@ from sixfold import clock as clocks
 from sixfold import errors as failures
 from sixfold.cli import common, references
 
+SETTLE_S = 0.1
+"""Without a change for so long, what was changed is whole."""
 POLL_S = 1.0
 FILES_MAX = 5_000
 """More in one tree are somebody's whole disk."""
@@ -113,7 +115,7 @@ async def run(command: Sequence[str], watch: Watch, *, clock: clocks.Clock | Non
                     child.terminate()
                 code = await child.wait()
             if not why:
-                return code
+                return 0 if code == -signal.SIGTERM else code  # it was only starting, and ended as we asked
             _say(f"{why}; starting anew")
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,6 +140,11 @@ async def _over(child: asyncio.subprocess.Process, watch: Watch, stopping: async
             changed = await asyncio.to_thread(watch.changed)
             if not changed:
                 continue
+            while True:  # an editor may be at it still: a file that is cut off first and then filled changes twice
+                await clock.sleep(SETTLE_S)
+                if not (more := await asyncio.to_thread(watch.changed)):
+                    break
+                changed = list(dict.fromkeys([*changed, *more]))
             if wrong := await asyncio.to_thread(broken, changed):
                 _say(f"{wrong}; {'waiting for' if told else 'what runs goes on until'} the next change")
                 continue
