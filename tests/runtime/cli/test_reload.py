@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from tests.runtime.cli.commands import ORDERS, Sixfold, until
+from tests.support import waiting
 
 from sixfold.cli import reloading
 from sixfold.errors import UsageError
@@ -47,6 +50,30 @@ async def test_an_edit_is_run_and_a_broken_one_is_told_and_waited_out(sixfold: S
         said, _ = await asyncio.to_thread(running.communicate, timeout=60)
     assert running.returncode == 0, said
     assert "action=ended" in said
+
+
+async def test_an_edit_in_two_steps_starts_anew_once_and_a_stop_is_no_failure(tmp_path: Path) -> None:
+    """An editor cuts the file off and then fills it; what is ended by the stop's own SIGTERM has not failed."""
+    (tmp_path / "app").mkdir()
+    source, starts = tmp_path / "app" / "orders.py", tmp_path / "starts"
+    source.write_text("number = 1")
+    program = f"import time; open({str(starts)!r}, 'a').write('x'); time.sleep(60)"
+    watch = reloading.Watch([source.parent])
+    running = asyncio.create_task(reloading.run([sys.executable, "-c", program], watch))
+
+    async def started(count: int) -> None:
+        await waiting.eventually(lambda: starts.exists() and len(starts.read_text()) >= count, f"{count} starts")
+
+    await started(1)
+    source.write_text("")
+    await asyncio.sleep(reloading.SETTLE_S / 4)
+    source.write_text("number = 2")
+    await started(2)
+    source.write_text("number = 3")
+    await started(3)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    assert starts.read_text() == "xxx"
 
 
 def test_files_that_change_come_and_go_are_seen(tmp_path: Path) -> None:
