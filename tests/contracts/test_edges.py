@@ -31,6 +31,26 @@ async def test_a_key_of_any_size_comes_back(bus: port.Bus, names: naming.Names, 
     assert [record.key for record in await everything(bus, topic, 3, 3)] == [key] * 3
 
 
+@pytest.mark.parametrize("atomic", [None, False, True])
+async def test_a_record_may_be_nothing_but_headers(bus: port.Bus, names: naming.Names, *, atomic: bool | None) -> None:
+    """Published or settled: whoever sets a record aside that has neither key nor value must be able to keep it."""
+    topic = await make(bus, names("t"))
+    records = [
+        port.NewRecord(topic, b"1"),
+        port.NewRecord(topic, None, headers=[("h", b"2")]),
+        port.NewRecord(topic, b"3"),
+    ]
+    if atomic is None:
+        assert [position.offset for position in await bus.publish(records)] == [0, 1, 2]
+    else:
+        source = port.TopicPartition(await make(bus, names("source")), 0)
+        async with bus.assign([source], group=names("g")) as consumer:
+            await consumer.settle(records=records, offsets={source: 1}, atomic=atomic)
+    found = await everything(bus, topic, 3)
+    assert [(record.key, record.value) for record in found] == [(None, b"1"), (None, None), (None, b"3")]
+    assert [tuple(header) for header in found[1].headers] == [("h", b"2")]
+
+
 async def test_many_headers_come_back(bus: port.Bus, names: naming.Names) -> None:
     """Hundreds, in their order, the empty name among them."""
     topic = await make(bus, names("t"))

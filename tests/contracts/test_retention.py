@@ -44,7 +44,10 @@ async def test_a_position_that_retention_took_continues_with_the_first_record_le
 
     await waiting.eventually(gone, "five old records are gone", DEADLINE_S)
     await numbered(bus, topic, 5, 2)
+    assert await bus.lag(names("g"), [topic]) == {partition: 2}
     async with bus.subscribe(names("g"), [topic]) as consumer:
+        assert values(await waiting.collect(consumer, 2)) == [5, 6]
+        await consumer.seek(partition, 1)
         assert values(await waiting.collect(consumer, 2)) == [5, 6]
 
 

@@ -19,8 +19,8 @@ the partition is gone already. A consumer starts at the group's committed offset
 
 Settling. `Consumer.settle` appends records, stores state and commits offsets. With `atomic=True` a crash leaves all
 of it or none. With `atomic=False` a back end may do it in that order, so a crash can leave a prefix: outputs without
-state, or both without the commit, never a commit without its outputs. State carries the offset it reflects: a
-consumer whose state reflects more than was committed starts after what its state reflects. A settle for a partition
+state, or both without the commit, never a commit without its outputs. State carries the offset it reflects: where it
+reflects more than was committed after such a crash, a consumer starts after what it reflects. A settle for a partition
 that is not this member's own any more raises `FencedError` and stores nothing; one with `atomic=False` that loses it
 halfway may have appended its records. Rows that an owner sends late, after the next one has the partition, are never
 stored: not even a process that slept between its last check and the broker can take state back to an older position.
@@ -28,8 +28,14 @@ stored: not even a process that slept between its last check and the broker can 
 may become visible to others some moments after it returned, as Kafka's transactions do; whoever takes the partition over
 sees it.
 
-Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default. A row of state
-takes `ROW_BYTES_MAX`; a larger one raises `RecordTooLargeError`, then nothing of its settle was stored.
+Limits. `record_bytes_max` is 1 MiB less overhead unless the topic says otherwise, as Kafka's default; key, value and
+headers count. A row of state takes `ROW_BYTES_MAX`; a larger one raises `RecordTooLargeError`, then nothing of its
+settle was stored.
+
+Refusals. What Kafka would refuse, and what no call can mean, raises `UsageError` on every back end before anything of the
+call is stored (`checking` has the rules): names that Kafka does not take, partitions that the topic does not have,
+offsets below zero, a record without a key for a compacted topic. So does whatever is asked of
+a consumer that is not open.
 """
 
 from __future__ import annotations
@@ -204,7 +210,7 @@ class Consumer(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the group (its partitions go to others at once) and close."""
+        """Leave the group (its partitions go to others at once) and close; a fetch that waits ends. Nobody is told."""
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions that this consumer reads now."""
@@ -239,19 +245,25 @@ class Consumer(Protocol):
         """
 
     async def note(self, partition: TopicPartition) -> str:
-        """The text beside the offset that was committed last when this consumer took the partition over; else empty."""
+        """The text beside the group's committed offset, as this consumer found it or settled it since; else empty."""
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
-        """The stored row, of this consumer's group."""
+        """The stored row, of this consumer's group. Raises FencedError for a partition that it does not read."""
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
-        """All rows of a table's partition, in key order."""
+        """All rows of a table's partition, in key order. Raises as `state_get`."""
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read `partition` from `offset` on; records already fetched are not given again unless they lie there."""
+        """Read `partition` from `offset` on; records already fetched are not given again unless they lie there.
+
+        Raises FencedError for a partition that this consumer does not read (any more).
+        """
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """`fetch` skips these until `resume`; membership is kept."""
+        """`fetch` skips these until `resume`; membership is kept. A partition that goes and comes back is not paused.
+
+        One that is not assigned is passed over: it may have gone this moment.
+        """
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
 

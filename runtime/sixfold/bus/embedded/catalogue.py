@@ -6,15 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sixfold import errors
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.embedded import store as store_
 from sixfold.bus.embedded import wire
-
-PARTITIONS_MAX = 10_000
-"""Of one topic; a broker of Kafka is advised to hold about 4,000 in all."""
-NAME_LENGTH_MAX = 249
-"""As Kafka's."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(port.TopicSpec)
@@ -41,7 +35,7 @@ class Catalogue:
         """Make those that do not exist; true where any was made. Raises TopicConflictError, then none is made."""
         new: dict[str, port.TopicSpec] = {}
         for spec in specs:
-            _check(spec)
+            checking.topic(spec)
             existing = self.topics[spec.name].spec if spec.name in self.topics else new.get(spec.name)
             if existing is None:
                 new[spec.name] = spec
@@ -70,7 +64,7 @@ class Catalogue:
 
     def alter(self, spec: port.TopicSpec) -> bool:
         """Give a topic new settings; true where it has more partitions now. Raises as `port.Bus.alter_topic` does."""
-        _check(spec)
+        checking.topic(spec)
         topic = self.topics.get(spec.name)
         if topic is None:
             raise unknown(spec.name)
@@ -114,14 +108,3 @@ class Catalogue:
 def unknown(name: str) -> port.UnknownTopicError:
     """The error for a topic that does not exist."""
     return port.UnknownTopicError(f"no topic {name!r}; create it, or check its name with `sixfold topics`")
-
-
-def _check(spec: port.TopicSpec) -> None:
-    if not 1 <= spec.partitions <= PARTITIONS_MAX:
-        raise errors.UsageError(f"topic {spec.name!r}: {spec.partitions} partitions; expected 1 to {PARTITIONS_MAX}")
-    legal = all(letter.isascii() and (letter.isalnum() or letter in "._-") for letter in spec.name)
-    if not legal or not 1 <= len(spec.name) <= NAME_LENGTH_MAX or spec.name in {".", ".."}:
-        raise errors.UsageError(
-            f"topic name {spec.name!r}: expected 1 to {NAME_LENGTH_MAX} letters, digits, dots, underscores and dashes, "
-            "as Kafka takes"
-        )

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from sixfold import clock as clocks
-from sixfold.bus import murmur2, port
+from sixfold import errors
+from sixfold.bus import checking, murmur2, port
 from sixfold.bus.embedded import catalogue, layout, pinned, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import member as member_
@@ -143,10 +144,13 @@ class EmbeddedBus:
         return self._topics[name]
 
     async def partition_id(self, partition: port.TopicPartition) -> int:
-        """The id of a partition. Raises UnknownTopicError."""
+        """The id of a partition. Raises UnknownTopicError, and UsageError for a number that the topic does not have."""
         topic = await self.topic(partition.topic)
+        if partition.partition >= len(topic.partitions):  # it may have got more meanwhile
+            await self._refresh()
+            topic = await self.topic(partition.topic)
         if not 0 <= partition.partition < len(topic.partitions):
-            raise _no_partition(partition.topic, partition.partition, len(topic.partitions))
+            raise checking.no_partition(partition.topic, partition.partition, len(topic.partitions))
         return topic.partitions[partition.partition]
 
     async def _fresh(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -186,8 +190,9 @@ class EmbeddedBus:
             await self.topic(name)
         try:
             return await self._write(records, consumer, group, state, offsets, keep)
-        except port.UnknownTopicError:
-            # A topic may have been deleted and made again since its ids were learnt; nothing was stored.
+        except (port.UnknownTopicError, errors.UsageError):
+            # A topic may have been deleted and made again, or got more partitions, since its ids were learnt; nothing was
+            # stored.
             known = dict(self._topics)
             await self._refresh()
             if all(known.get(record.topic) == self._topics.get(record.topic) for record in records):
@@ -226,13 +231,9 @@ class EmbeddedBus:
         """The partition, of `count`, that a record goes to."""
         if record.partition is not None:
             if not 0 <= record.partition < count:
-                raise _no_partition(record.topic, record.partition, count)
+                raise checking.no_partition(record.topic, record.partition, count)
             return record.partition
         if record.key is not None:
             return self._partition_for(record.key, count)
         self._turn += 1
         return self._turn % count
-
-
-def _no_partition(topic: str, number: int, count: int) -> port.UnknownTopicError:
-    return port.UnknownTopicError(f"topic {topic!r} has partitions 0 to {count - 1}, not {number}")

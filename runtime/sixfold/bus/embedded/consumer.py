@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from sixfold import errors
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.embedded import buffer, calls, wire
 from sixfold.bus.embedded import link as link_
 from sixfold.bus.embedded import settings as settings_
@@ -65,6 +65,7 @@ class BaseConsumer:
             finally:
                 self._link.detach(self._number)
                 self._number = 0
+                self._wake()  # a fetch that waits has nothing to wait for
         self._take_doubt()
         for one in list(self._buffers.values()):
             self._drop(one)
@@ -81,8 +82,7 @@ class BaseConsumer:
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
-            if not self._number:
-                raise errors.UsageError("the consumer is not open; use it inside `async with`")
+            self._check_open()
             taken = self._take(records_max)
             self._pump()
             if taken:
@@ -96,6 +96,10 @@ class BaseConsumer:
                 await arrived
             finally:
                 timer.cancel()
+
+    def _check_open(self) -> None:
+        if not self._number:
+            raise errors.UsageError("the consumer is not open; use it inside `async with`")
 
     def _take(self, records_max: int) -> dict[port.TopicPartition, list[port.Record]]:
         taken: dict[port.TopicPartition, list[port.Record]] = {}
@@ -195,26 +199,13 @@ class BaseConsumer:
         notes: Mapping[port.TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
-        if not (records or state or offsets):
-            return
+        self._check_open()
         if self._group is None and (state or offsets):
             raise errors.UsageError("this consumer has no group to commit for; give `assign` a group")
-        numbers = {partition.partition for partition in offsets or ()}
-        strange = next((row for row in state if row.partition not in numbers), None)
-        if strange is not None:
-            raise errors.UsageError(
-                f"state of table {strange.table!r}, partition {strange.partition}: no offset of that partition is in "
-                "`offsets`; commit the offset that the state reflects together with it"
-            )
-        for row in state:
-            size = len(row.key) + len(row.value or b"")
-            if size > port.ROW_BYTES_MAX:
-                raise port.RecordTooLargeError(
-                    f"a row of table {row.table!r} has {size} bytes with its key, a row takes {port.ROW_BYTES_MAX}: split "
-                    "it over several keys. Nothing was stored"
-                )
-        offsets = offsets or {}
-        noted = notes or {}
+        offsets, noted = offsets or {}, notes or {}
+        checking.settle(state, offsets, noted)
+        if not (records or state or offsets):
+            return
         state = [*state, *self._note_rows(offsets, noted)]
         doubt = self._take_doubt(records, state, offsets)
         try:
@@ -251,7 +242,7 @@ class BaseConsumer:
     async def note(self, partition: port.TopicPartition) -> str:
         if self._group is None:
             return ""
-        found = await self.state_get(_NOTES, partition.partition, partition.topic.encode())
+        found = await self._row(_NOTES, partition.partition, partition.topic.encode())
         return (found or b"").decode()
 
     def _take_doubt(self, *wanted: object) -> _Doubt | None:
@@ -269,38 +260,52 @@ class BaseConsumer:
         return await self._bus.partition_id(partition)
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
-        request = wire.GetState(group=self._stateful(), table=table, partition=partition, key=key)
+        self._check_state(table, partition)
+        return await self._row(table, partition, key)
+
+    async def _row(self, table: str, partition: int, key: bytes) -> bytes | None:
+        request = wire.GetState(group=self._group or "", table=table, partition=partition, key=key)
         rows = (await self._link.call(request, wire.Rows)).rows
         return rows[0][1] if rows else None
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
+        self._check_state(table, partition)
         rows: list[tuple[bytes, bytes]] = []
         more = True
         while more:
             request = wire.ScanState(
-                group=self._stateful(), table=table, partition=partition, after=rows[-1][0] if rows else None
+                group=self._group or "", table=table, partition=partition, after=rows[-1][0] if rows else None
             )
             reply = await self._link.call(request, wire.Rows)
             rows += reply.rows
             more = reply.more
         return rows
 
-    def _stateful(self) -> str:
+    def _check_state(self, table: str, partition: int) -> None:
+        checking.table(table)
         if self._group is None:
             raise errors.UsageError("this consumer has no group, so no state; give `assign` a group")
-        return self._group
+        if all(each.partition != partition for each in self._mine()):
+            raise port.FencedError(f"partition {partition} of table {table!r} is not this consumer's (any more)")
+
+    def _mine(self) -> Collection[port.TopicPartition]:
+        """Whose rows may be read."""
+        return self._buffers.keys()
 
     async def seek(self, partition: port.TopicPartition, offset: int) -> None:
-        self._owned(partition).seek(offset)
+        checking.offset(partition, offset)
+        if partition not in self._buffers:
+            raise port.FencedError(f"{partition.topic}:{partition.partition} is not this consumer's (any more)")
+        self._buffers[partition].seek(offset)
         self._again()
 
     def pause(self, partitions: Sequence[port.TopicPartition]) -> None:
-        for partition in partitions:
-            self._owned(partition).paused = True
+        for partition in self._buffers.keys() & set(partitions):
+            self._buffers[partition].paused = True
 
     def resume(self, partitions: Sequence[port.TopicPartition]) -> None:
-        for partition in partitions:
-            self._owned(partition).paused = False
+        for partition in self._buffers.keys() & set(partitions):
+            self._buffers[partition].paused = False
         self._pump()
         self._wake()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.embedded import batches, owner, wire
 
 _new_tuple = tuple.__new__
@@ -13,7 +13,7 @@ _new_tuple = tuple.__new__
 class _Open:
     """A batch that is being filled."""
 
-    __slots__ = ("bytes", "encoded", "indexes", "newest", "number", "partition", "topic")
+    __slots__ = ("bytes", "encoded", "indexes", "largest", "newest", "number", "partition", "topic")
 
     def __init__(self, topic: str, number: int, partition: int) -> None:
         self.topic = topic
@@ -22,6 +22,7 @@ class _Open:
         self.encoded: list[bytes] = []
         self.indexes: list[int] = []
         self.bytes = 0
+        self.largest = 0
         self.newest = 0
 
 
@@ -51,8 +52,13 @@ class Layout:
             encoded = batches.encode_record(record, timestamp_ms)
             size = len(encoded)
             topic = topics[record.topic]
-            if size > topic.spec.record_bytes_max:
-                raise owner.too_large(topic.spec, size)
+            counted = size
+            if size > topic.spec.record_bytes_max:  # its encoding has some bytes of its own, which do not count
+                counted = checking.size_bytes(record.key, record.value, record.headers)
+                if counted > topic.spec.record_bytes_max:
+                    raise owner.too_large(topic.spec, counted)
+            if record.key is None and topic.spec.cleanup is port.Cleanup.COMPACT:
+                raise checking.keyless(record.topic)
             number = number_of(record, len(topic.partitions))
             partition = topic.partitions[number]
             batch = filling.get(partition)
@@ -62,6 +68,8 @@ class Layout:
             batch.encoded.append(encoded)
             batch.indexes.append(index)
             batch.bytes += size
+            if counted > batch.largest:
+                batch.largest = counted
             if timestamp_ms > batch.newest:
                 batch.newest = timestamp_ms
 
@@ -72,7 +80,7 @@ class Layout:
                 one.partition,
                 len(one.encoded),
                 one.newest,
-                max(map(len, one.encoded)),
+                one.largest,
                 batches.payload(one.encoded),
             )
             for one in self._all

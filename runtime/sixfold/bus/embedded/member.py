@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -196,6 +196,9 @@ class GroupConsumer(consumer.BaseConsumer):
         told = [one.partition for one in partitions if one.told]
         if told and self._listener is not None:
             await self._listener.on_lost(told)
+
+    def _mine(self) -> Collection[port.TopicPartition]:
+        return self._held.keys()
 
     def _fence(self) -> int:
         return self._number

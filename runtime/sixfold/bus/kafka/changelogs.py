@@ -11,14 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from sixfold import errors
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.kafka import specs
 
 REFLECTS = "sixfold-reflects"
 """Header of a changelog record: `topic:offset`, the next input record after those that the row reflects."""
 
 _LEGAL = re.compile(r"[A-Za-z0-9._-]{1,180}")
-_TABLE = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
 
 def group_prefix(group: str) -> str:
@@ -30,8 +29,7 @@ def group_prefix(group: str) -> str:
 
 def topic_of(group: str, table: str) -> str:
     """The changelog of a table. Raises UsageError for a name that Kafka cannot carry."""
-    if not _TABLE.fullmatch(table):
-        raise errors.UsageError(f"table {table!r}: expected 1 to 50 letters, digits, _ or -; rename it")
+    checking.table(table)
     return f"{group_prefix(group)}{table}{specs.CHANGELOG_SUFFIX}"
 
 
@@ -41,7 +39,11 @@ def table_of(group: str, topic: str) -> str | None:
     if not (topic.startswith(prefix) and topic.endswith(specs.CHANGELOG_SUFFIX)):
         return None
     name = topic[len(prefix) : -len(specs.CHANGELOG_SUFFIX)]
-    return name if _TABLE.fullmatch(name) else None
+    try:
+        checking.table(name)
+    except errors.UsageError:
+        return None
+    return name
 
 
 def records(
@@ -53,10 +55,6 @@ def records(
         headers.setdefault(partition.partition, []).append((REFLECTS, f"{partition.topic}:{offset}".encode()))
     made = []
     for row in rows:
-        if row.partition not in headers:
-            raise errors.UsageError(
-                f"state of partition {row.partition} is stored with offsets of {sorted(offsets)}; settle its partition too"
-            )
         made.append(
             port.NewRecord(
                 topic=topic_of(group, row.table),

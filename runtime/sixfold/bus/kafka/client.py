@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 from sixfold import clock as clocks
-from sixfold import errors
 from sixfold.bus import port
 from sixfold.bus.kafka import altering, consumer, failures, producing, reading, settling, topics
 from sixfold.bus.kafka import settings as kafka_settings
@@ -66,7 +65,7 @@ class KafkaBus:
         return await self._publisher.publish(records)
 
     async def offsets(self, partition: port.TopicPartition) -> port.Offsets:
-        await self._check(partition)
+        await self._admin.check(partition)
         client = await self._reader.client()
         with failures.translated(self._bootstrap, f"asking for the offsets of {partition}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
@@ -75,21 +74,17 @@ class KafkaBus:
         return port.Offsets(starts[partition], ends[partition])
 
     async def offset_at(self, partition: port.TopicPartition, timestamp_ms: int) -> int:
-        await self._check(partition)
+        await self._admin.check(partition)
         client = await self._reader.client()
         with failures.translated(self._bootstrap, f"asking for an offset of {partition}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
                 return (await reading.at(client, {partition: timestamp_ms}))[partition]
 
-    async def _check(self, partition: port.TopicPartition) -> None:
-        count = (await self._admin.find(partition.topic)).partitions
-        if not 0 <= partition.partition < count:
-            raise errors.UsageError(f"{partition}: the topic has partitions 0 to {count - 1}")
-
     async def committed(self, group: str) -> dict[port.TopicPartition, int]:
         return {partition: entry.offset for partition, entry in (await self._admin.committed(group)).items()}
 
     async def lag(self, group: str, topics: Sequence[str]) -> dict[port.TopicPartition, int]:
+        await self._admin.confirm(topics)
         partitions = [
             port.TopicPartition(name, number)
             for name in topics

@@ -13,11 +13,10 @@ from aiokafka import errors as kafka
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from sixfold import errors
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.kafka import (
     assignor,
     bootstrap,
-    changelogs,
     connecting,
     failures,
     membership,
@@ -67,10 +66,9 @@ class KafkaConsumer:
 
     async def __aenter__(self) -> Self:
         for name in self._names or sorted({partition.topic for partition in self._pinned}):
-            topic = await self._shared.admin.find(name)
-            for partition in self._pinned:
-                if partition.topic == name and not 0 <= partition.partition < topic.partitions:
-                    raise errors.UsageError(f"{partition}: the topic has partitions 0 to {topic.partitions - 1}")
+            await self._shared.admin.find(name)
+        for partition in self._pinned:
+            await self._shared.admin.check(partition)
         settings = self._shared.settings
         self._client = self._new_client(await bootstrap.first(self._shared.bootstrap, settings.connect_timeout_s))
         self._members.watch(self._client)
@@ -253,18 +251,21 @@ class KafkaConsumer:
         return rows
 
     def _check_state(self, table: str, partition: int) -> None:
-        changelogs.topic_of(self._group or "", table)
+        checking.table(table)
+        if self._group is None:
+            raise errors.UsageError("this consumer has no group, so no state; give `assign` a group")
         if not self._members.taken_over or all(owned.partition != partition for owned in self._members.owned):
             raise failures.fenced(f"table {table!r} of partition {partition}")
 
     async def seek(self, partition: port.TopicPartition, offset: int) -> None:
         client = self._open_client()
+        checking.offset(partition, offset)
         if partition not in self.assignment():
             raise failures.fenced(partition)
         client.seek(topics.kafka_partition(partition), offset)
 
     def pause(self, partitions: Sequence[port.TopicPartition]) -> None:
-        self._members.paused.update(partitions)
+        self._members.paused.update(self._members.owned.intersection(partitions))
         for partition in self.assignment().intersection(partitions):
             self._client.pause(topics.kafka_partition(partition))
 

@@ -12,7 +12,7 @@ from aiokafka import errors as kafka
 
 from sixfold import clock as clocks
 from sixfold import errors
-from sixfold.bus import murmur2, port
+from sixfold.bus import checking, murmur2, port
 from sixfold.bus.kafka import bootstrap, failures, overdue, producers, specs, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
@@ -39,7 +39,8 @@ async def append(producer: Any, records: Sequence[tuple[port.NewRecord, int]], n
     positions: list[port.Position | None] = [None] * len(records)
     waits = []
     for (topic, partition), indexes in by_partition.items():
-        work = _append_batches if len(indexes) >= BATCHED_RECORDS_MIN else _append_each
+        own = len(indexes) >= BATCHED_RECORDS_MIN or any(_is_bare(records[i][0]) for i in indexes)
+        work = _append_batches if own else _append_each
         waits.append(work(producer, topic, partition, [(i, records[i][0]) for i in indexes], positions, now_ms))
     if len(waits) == 1:
         await waits[0]
@@ -98,6 +99,11 @@ async def _append_batches(
         start = end
 
 
+def _is_bare(record: port.NewRecord) -> bool:
+    """Whether it has neither key nor value: aiokafka sends such a record in a batch of ours only."""
+    return record.value is None and record.key is None
+
+
 def _looked_at(future: asyncio.Future[Any]) -> None:
     """Another record of the same call has failed already; asyncio need not warn of this one."""
     if not future.cancelled():
@@ -119,10 +125,12 @@ class Publisher:
         self._retiring: set[asyncio.Task[None]] = set()
         self._turns: dict[str, int] = {}
         self._overdue = overdue.Overdue(clock, self._check)
+        self._closed = False
         self._partition_for = functools.lru_cache(KEYS_CACHED)(murmur2.partition_for)
 
     async def close(self) -> None:
         """Flush and close."""
+        self._closed = True
         former, self._producers = list(self._producers.values()), {}
         await asyncio.gather(*(producers.stop(producer) for producer in former), *self._retiring)
         await self._overdue.close()
@@ -140,23 +148,21 @@ class Publisher:
         placed = []
         for record in records:
             topic = self._admin.known(record.topic) or await self._admin.find(record.topic)
-            size = specs.size_bytes(record.key, record.value, record.headers)
+            size = checking.size_bytes(record.key, record.value, record.headers)
             if size > topic.record_bytes_max:
                 raise port.RecordTooLargeError(
                     f"a record for topic {record.topic!r} has {size} bytes, the topic takes {topic.record_bytes_max}. "
                     "Make it smaller, or give the topic a larger record_bytes_max"
                 )
-            if record.value is None and record.key is None:
-                raise errors.UsageError(f"a record for topic {record.topic!r} has neither key nor value; give it one")
+            if record.key is None and topic.compacted:
+                raise checking.keyless(record.topic)
             placed.append((record, self._partition(record, topic.partitions)))
         return placed
 
     def _partition(self, record: port.NewRecord, partitions: int) -> int:
         if record.partition is not None:
             if not 0 <= record.partition < partitions:
-                raise errors.UsageError(
-                    f"topic {record.topic!r} has partitions 0 to {partitions - 1}, a record is pinned to {record.partition}"
-                )
+                raise checking.no_partition(record.topic, record.partition, partitions)
             return record.partition
         if record.key is not None:
             return self._partition_for(record.key, partitions)
@@ -168,6 +174,8 @@ class Publisher:
         """See `port.Bus.publish`."""
         if not records:
             return []
+        if self._closed:
+            raise errors.UsageError("the bus is not open while publishing; use it inside `async with`")
         placed = await self.place(records)
         try:
             return await self._send(placed)
@@ -248,7 +256,7 @@ class Publisher:
     ) -> list[port.Position]:
         doing = f"publishing to {placed[0][0].topic}"
         with failures.translated(self._bootstrap, doing):
-            if len(placed) < BATCHED_RECORDS_MIN:
+            if len(placed) < BATCHED_RECORDS_MIN and not any(_is_bare(record) for record, _ in placed):
                 return await self._deliver_few(producer, placed, now_ms)
             storing = asyncio.ensure_future(append(producer, placed, now_ms))
             names = {record.topic for record, _ in placed}

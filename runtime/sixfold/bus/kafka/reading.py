@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
+from sixfold import errors
 from sixfold.bus import port
 from sixfold.bus.kafka import bootstrap, connecting, failures, topics
 from sixfold.bus.kafka import settings as kafka_settings
@@ -58,9 +59,11 @@ class OffsetReader:
         self._settings = settings
         self._client: Any = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def close(self) -> None:
         """Disconnect."""
+        self._closed = True
         client, self._client = self._client, None
         if client is not None:
             await client.stop()
@@ -68,6 +71,8 @@ class OffsetReader:
     async def client(self) -> Any:
         """The started aiokafka consumer behind it."""
         async with self._opening:
+            if self._closed:
+                raise errors.UsageError("the bus is not open while asking for offsets; use it inside `async with`")
             if self._client is None:
                 client = AIOKafkaConsumer(
                     bootstrap_servers=await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),

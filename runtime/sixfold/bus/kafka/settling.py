@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from aiokafka.structs import OffsetAndMetadata
 
 from sixfold import clock as clocks
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.kafka import changelogs, failures, producing, tables, topics, transactions
 from sixfold.bus.kafka import settings as kafka_settings
 
@@ -116,6 +116,7 @@ class Settling:
         atomic: bool,
     ) -> None:
         """See `port.Consumer.settle`."""
+        checking.settle(state, offsets, notes)
         rows = changelogs.records(self._group, state, offsets)
         self._check_current(offsets)
         if state:
@@ -134,6 +135,7 @@ class Settling:
             self._check_current(offsets)
             await self._commit(client, offsets, notes)
         self._committed.update(offsets)
+        self._notes.update({partition: notes.get(partition, "") for partition in offsets})
 
     def _check_current(self, partitions: Collection[port.TopicPartition]) -> None:
         self._check_owned(partitions)
@@ -205,7 +207,8 @@ class Settling:
         if not offsets:
             return
         committing = {
-            topics.kafka_partition(p): OffsetAndMetadata(offset, notes.get(p, "")) for p, offset in offsets.items()
+            topics.kafka_partition(p): OffsetAndMetadata(offset, transactions.plain(notes.get(p, "")))
+            for p, offset in offsets.items()
         }
         with failures.translated(self._shared.bootstrap, f"committing ({self._group})"):
             async with asyncio.timeout(self._shared.settings.publish_timeout_s):

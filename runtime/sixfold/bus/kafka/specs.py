@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sixfold.bus import port
 from sixfold.bus.kafka import settings as kafka_settings
@@ -99,11 +99,3 @@ def conflict(spec: port.TopicSpec, partitions: int) -> port.TopicConflictError:
         f"topic {spec.name!r} exists with {partitions} partitions, {spec.partitions} were declared. Partitions decide where "
         "keys go, so they are not changed: declare the same number, or use another name"
     )
-
-
-def size_bytes(key: bytes | None, value: bytes | None, headers: Sequence[port.Header]) -> int:
-    """What counts against `record_bytes_max`."""
-    size = (len(key) if key else 0) + (len(value) if value else 0)
-    for name, data in headers:
-        size += len(name) + len(data)
-    return size

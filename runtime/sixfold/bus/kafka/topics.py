@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from sixfold import clock as clocks
 from sixfold import errors
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.kafka import bootstrap, connecting, failures, identities, specs
 from sixfold.bus.kafka import settings as kafka_settings
 
@@ -32,6 +32,7 @@ class Topic(NamedTuple):
 
     partitions: int
     record_bytes_max: int
+    compacted: bool
     seen_s: float
     """When the cluster last had it so, on the monotonic clock."""
 
@@ -141,9 +142,18 @@ class TopicAdmin:
                 raise failures.unknown_topic(name)
             await self._clock.sleep(POLL_S)
         entries = (await self.configs([name])).get(name, {})
-        topic = Topic(len(entry["partitions"]), specs.record_bytes_max(entries), self._clock.monotonic())
+        compacted = "compact" in entries.get("cleanup.policy", "")
+        topic = Topic(len(entry["partitions"]), specs.record_bytes_max(entries), compacted, self._clock.monotonic())
         self._known[name] = topic
         return topic
+
+    async def check(self, partition: port.TopicPartition) -> None:
+        """Raise UsageError where the topic does not have the partition, UnknownTopicError where there is no topic."""
+        if partition.partition >= (await self.find(partition.topic)).partitions:
+            self.forget(partition.topic)  # it may have got more meanwhile
+        count = (await self.find(partition.topic)).partitions
+        if not 0 <= partition.partition < count:
+            raise checking.no_partition(partition.topic, partition.partition, count)
 
     def known(self, name: str) -> Topic | None:
         """The topic if `find` met it before."""
@@ -167,12 +177,17 @@ class TopicAdmin:
 
     async def create(self, declared: Sequence[port.TopicSpec]) -> None:
         """Make the topics that do not exist and wait until they have leaders. Raises TopicConflictError."""
-        existing = await self.describe([spec.name for spec in declared]) if declared else {}
         for spec in declared:
-            found = existing.get(spec.name)
-            if found is not None and len(found["partitions"]) != spec.partitions:
-                raise specs.conflict(spec, len(found["partitions"]))
-        missing = [spec for spec in declared if spec.name not in existing]
+            checking.topic(spec)
+        existing = await self.describe([spec.name for spec in declared]) if declared else {}
+        counts = {name: len(found["partitions"]) for name, found in existing.items()}
+        new_specs: dict[str, port.TopicSpec] = {}
+        for spec in declared:
+            if counts.setdefault(spec.name, spec.partitions) != spec.partitions:
+                raise specs.conflict(spec, counts[spec.name])
+            if spec.name not in existing:
+                new_specs.setdefault(spec.name, spec)
+        missing = list(new_specs.values())
         if not missing:
             return
         racks = await self._racks() if any(spec.replica_zones for spec in missing) else {}

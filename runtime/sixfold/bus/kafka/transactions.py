@@ -31,7 +31,12 @@ def is_atomic(metadata: str) -> bool:
 
 def note_of(metadata: str) -> str:
     """The caller's own part of the metadata."""
-    return metadata.partition(" ")[2] if is_atomic(metadata) else metadata
+    return metadata.partition(" ")[2] if is_atomic(metadata) else metadata.lstrip()
+
+
+def plain(note: str) -> str:
+    """The metadata with which a commit without a transaction leaves `note`."""
+    return f" {note}" if is_atomic(note) else note
 
 
 def transactional_id(group: str, partition: port.TopicPartition) -> str:
