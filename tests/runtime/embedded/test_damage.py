@@ -124,9 +124,10 @@ async def test_a_disk_that_cannot_be_read_any_more_is_told_to_everybody(folder: 
         for number in range(20):  # in all more than SQLite keeps in memory
             await bus.publish([record(f"k{number}") for _ in range(20)])
         disk.failing = True
-        async with asyncio.timeout(ANSWER_S), bus.assign([PARTITION]) as reader:
+        async with asyncio.timeout(ANSWER_S):
             with pytest.raises(port.BusError, match="is damaged"):
-                await read_on(reader)
+                async with bus.assign([PARTITION]) as reader:  # the owner's own housekeeping may have met it already
+                    await read_on(reader)
             with pytest.raises(port.BusError, match="is damaged"):
                 await bus.topics()
         assert bus.owner
