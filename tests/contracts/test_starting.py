@@ -98,12 +98,12 @@ async def test_partitions_that_another_bus_added_are_known_when_they_are_asked_f
     async with buses.open_bus(place) as other:
         await other.alter_topic(msgspec.structs.replace((await bus.topics())[topic], partitions=3))
         await other.publish([port.NewRecord(topic, b"7", partition=2)])
+    lag = {partition.partition: count for partition, count in (await bus.lag(names("g"), [topic])).items()}
+    assert lag == {0: 1, 1: 0, 2: 1}
     added = port.TopicPartition(topic, 2)
     assert await bus.offsets(added) == (0, 1)
     async with bus.assign([added]) as consumer:
         assert values(await waiting.collect(consumer, 1)) == [7]
-    lag = {partition.partition: count for partition, count in (await bus.lag(names("g"), [topic])).items()}
-    assert lag == {0: 1, 1: 0, 2: 1}
 
 
 async def test_a_topic_that_exists_keeps_its_settings(bus: port.Bus, names: naming.Names) -> None:
@@ -119,7 +119,10 @@ async def test_a_table_of_thousands_of_rows_is_scanned_whole(bus: port.Bus, name
     """In the order of keys; of two rows for one key in a settle the last counts, and a missing one can be deleted."""
     topic = await make(bus, names("t"))
     partition = port.TopicPartition(topic, 0)
-    rows = [port.StatePut("table", 0, b"%05d" % (number * 7919 % 2_500), b"%d" % number) for number in range(2_500)]
+    rows = [
+        port.StatePut("table", 0, b"%05d" % (number * 7919 % 2_500), b"%d" % number + bytes(1_000))
+        for number in range(2_500)
+    ]
     again = [port.StatePut("table", 0, b"00007", value) for value in (None, b"first", b"last")]
     async with bus.subscribe(names("g"), [topic]) as consumer:
         await waiting.assigned(consumer, 1)

@@ -93,6 +93,7 @@ class EmbeddedBus:
 
     async def lag(self, group: str, topics: Sequence[str]) -> dict[port.TopicPartition, int]:
         committed = await self.committed(group)
+        await self._refresh()  # topics may have got more partitions
         partitions: dict[port.TopicPartition, int] = {}
 
         async def ask() -> list[port.Offsets]:
