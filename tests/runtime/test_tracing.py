@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -163,6 +163,43 @@ async def test_a_batch_has_one_span_that_links_to_what_made_its_records() -> Non
     assert {link.context.span_id for span in batches for link in span.links} == sent.keys()
     assert [told(span)["sixfold.batch.failed_count"] for span in batches if "error.type" in told(span)] == [1]
     assert {span.parent.span_id for span in traced.named("create tracing.bills") if span.parent} < sent.keys()
+
+
+class _Open(SpanProcessor):
+    """Spans that were started and have not ended."""
+
+    def __init__(self) -> None:
+        self.spans: set[int] = set()
+        self.most = 0
+
+    def on_start(self, span: Span, parent_context: Any = None) -> None:
+        self.spans.add(context(span).span_id)
+        self.most = max(self.most, len(self.spans))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans.discard(context(span).span_id)
+
+
+async def test_spans_end_with_their_record_and_none_is_the_next_ones_parent() -> None:
+    """However many records a worker handles, also those that fail: no chain of spans grows."""
+
+    @function(on=Order, name="tracing.ending")
+    async def ending(order: Order, ctx: Context) -> None:
+        if order.number % 3 == 0:
+            raise PermanentError("unlucky")
+
+    traced, still_open = Traced(ending), _Open()
+    traced.provider.add_span_processor(still_open)
+    async with traced.harness:
+        for number in range(60):
+            await traced.handle(Order(number=number))
+            assert not still_open.spans
+            assert not trace.get_current_span().get_span_context().is_valid
+    assert still_open.most < 10
+    handled = traced.named("process tracing.orders")
+    sent = {context(span).span_id: context(span).trace_id for span in traced.named("send tracing.orders")}
+    assert (len(handled), len(set(sent.values()))) == (60, 60)
+    assert {span.parent.span_id for span in handled if span.parent} == sent.keys()
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ ONE = TopicSpec(name="order.jobs", partitions=1)
 TWO = TopicSpec(name="order.jobs", partitions=2)
 
 
-def pinned(partition: int, number: int) -> NewRecord:
+def pinned(partition: int, number: int, key: str = "") -> NewRecord:
     """A job on a partition of the test's choice."""
     message = cloudevents.encode(
-        Job(key=f"p{partition}", number=number),
+        Job(key=key or f"p{partition}", number=number),
         cloudevents.Attributes(id=f"{partition}-{number}", type="job", source="/test"),
     )
     return NewRecord(
@@ -99,6 +99,36 @@ async def test_a_retry_of_one_partition_holds_up_no_other_even_with_a_full_backl
         await asyncio.wait_for(other_done.wait(), 20)
         assert 0 < harness.worker(blocked).backlog()[TopicPartition("order.jobs", 0)] <= 60
         assert handled[0] == 0
+
+
+async def test_records_wait_in_memory_up_to_a_limit_in_bytes_while_a_handler_is_slow() -> None:
+    """30 MB are there to read: no more than the limit and one fetch are taken in, while the other partition goes on."""
+    size, limit, one_fetch = 100_000, 2_000_000, 2_000_000
+    gate = asyncio.Event()
+    handled: collections.Counter[int] = collections.Counter()
+
+    @function(on=Job, name="slow", ordering="partition", concurrency=2)
+    async def slow(job: Job, ctx: Context) -> None:
+        if ctx.record.partition == 0:
+            await gate.wait()
+        handled[ctx.record.partition] += 1
+
+    limits = dataclasses.replace(LIMITS, backlog_bytes_max=limit)
+    async with Harness(slow, topics=[TWO], limits=limits, clock=SystemClock()) as harness:
+        large = [pinned(0, n, "k" * size) for n in range(300)]
+        for start in range(0, 300, 50):
+            await harness.publish_records(*large[start : start + 50])
+
+        def waiting() -> int:
+            return size * harness.worker(slow).backlog().get(TopicPartition("order.jobs", 0), 0)
+
+        await eventually(lambda: waiting() >= limit, "the limit is reached")
+        for number in range(1, 6):  # each was fetched after that, so what could be fetched of the other was, too
+            await harness.publish_records(pinned(1, number))
+            await eventually(lambda: handled[1] == number, "the other partition goes on")  # noqa: B023 - awaited here
+            assert waiting() <= limit + one_fetch
+        gate.set()
+        await eventually(lambda: handled[0] == 300, "all are handled")
 
 
 async def test_the_offset_committed_stays_below_an_unfinished_record() -> None:
