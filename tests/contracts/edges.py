@@ -39,6 +39,8 @@ Starting: `tests/contracts/test_starting.py`
   test_pinned_partitions_start_where_they_are_told
 - Zero is not "nothing committed".
   test_a_committed_zero_is_a_committed_offset
+- A group is not left standing where there is no log.
+  test_a_committed_offset_beyond_the_end_begins_with_the_first_record
 - Records may be stamped in any order; the first by offset is found.
   test_times_that_do_not_rise_are_looked_up_in_the_order_of_offsets
 - `seek` counts while a partition is paused, too.

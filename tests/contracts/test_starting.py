@@ -50,6 +50,20 @@ async def test_a_committed_zero_is_a_committed_offset(bus: port.Bus, names: nami
         assert values(await waiting.collect(consumer, 2)) == [0, 1]
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+async def test_a_committed_offset_beyond_the_end_begins_with_the_first_record(
+    bus: port.Bus, names: naming.Names, *, pinned: bool
+) -> None:
+    """The log lost its tail, or was made again: rather all of it once more than waiting for what may never come."""
+    topic = await make(bus, names("t"))
+    partition = port.TopicPartition(topic, 0)
+    await numbered(bus, topic, 0, 3)
+    async with bus.assign([partition], group=names("g")) as consumer:
+        await consumer.settle(offsets={partition: 100})
+    async with bus.assign([partition], group=names("g")) if pinned else bus.subscribe(names("g"), [topic]) as consumer:
+        assert values(await waiting.collect(consumer, 3)) == [0, 1, 2]
+
+
 async def test_times_that_do_not_rise_are_looked_up_in_the_order_of_offsets(bus: port.Bus, names: naming.Names) -> None:
     """The first record by offset that is stamped then or later, zero included; within one call as over several."""
     topic = await make(bus, names("t"), 2, retention_ms=None)

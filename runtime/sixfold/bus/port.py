@@ -15,7 +15,8 @@ Retries inside the port never store a record twice.
 
 Groups. Each partition of a group's topics belongs to one member at a time. When a member joins, leaves or dies the
 group rebalances: `Listener.on_revoked` runs to its end before another member gets the partition; `on_lost` says that
-the partition is gone already. A consumer starts at the group's committed offset, and at `start` where there is none.
+the partition is gone already. A consumer starts at the group's committed offset, and at `start` where there is none; at
+the first record where the committed offset lies beyond the end, as after a log lost its tail.
 
 Settling. `Consumer.settle` appends records, stores state and commits offsets. With `atomic=True` a crash leaves all
 of it or none. With `atomic=False` a back end may do it in that order, so a crash can leave a prefix: outputs without

@@ -194,7 +194,7 @@ class Coordinator:
         log = self._store.logs[partition]
         committed = self._progress.committed_by(join.group, partition)
         if committed is not None:
-            offset = committed[0]
+            offset = committed[0] if committed[0] <= log.end else log.start
         elif join.start == port.EARLIEST.at:
             offset = log.start
         elif join.start == port.LATEST.at:

@@ -38,6 +38,9 @@ class PinnedConsumer(consumer.BaseConsumer):
             offset = committed.get(partition)
             if offset is None:
                 offset = await self._begin(partition)
+            else:
+                start, end = await self._bus.offsets(partition)
+                offset = offset if offset <= end else start
             self._hold(buffer.Buffer(partition, identity, offset))
         self._number = self._link.attach(self)
         self._pump()
