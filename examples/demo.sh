@@ -31,7 +31,7 @@ if [ "$bus" = compose ]; then
   brokers=(kafka-a kafka-b kafka-c)
   echo "Building Sixfold's image, and starting a broker in each of three zones" >&2
   compose build functions >&2
-  trap 'compose stop "${brokers[@]}" >/dev/null 2>&1; echo "The brokers are stopped, their data stays; \`compose down --volumes\` removes it" >&2' EXIT
+  trap 'compose stop "${brokers[@]}" >/dev/null 2>&1; echo "The brokers are stopped, their data stays; docker compose (or podman-compose) down --volumes removes it" >&2' EXIT
   compose up --detach "${brokers[@]}" >&2
   for broker in "${brokers[@]}"; do
     for _ in {1..120}; do

@@ -46,8 +46,8 @@ def keyless(topic: str) -> errors.UsageError:
 def size_bytes(key: bytes | None, value: bytes | None, headers: Sequence[port.Header]) -> int:
     """What counts against `record_bytes_max`."""
     size = (len(key) if key else 0) + (len(value) if value else 0)
-    for name, data in headers:
-        size += len(name.encode()) + len(data)
+    for name, data in headers:  # every output comes by here: a loop takes half the time of a generator
+        size += len(data) + (len(name) if name.isascii() else len(name.encode()))
     return size
 
 

@@ -38,19 +38,28 @@ def slow_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     over.set()
 
 
-async def test_the_first_that_answers_is_begun_with(listening: str, slow_names: None) -> None:
+async def test_those_that_answer_are_begun_with(listening: str, slow_names: None) -> None:
     """Whatever the order, and however long the others take to say nothing."""
     refused = "127.0.0.1:1"
     for others in (f"gone:9092,{listening}", f"{refused},{listening}", f"{listening},gone:9092,{refused}"):
-        assert await bootstrap.first(others, timeout_s=30) == listening
+        assert await bootstrap.answering(others, timeout_s=30) == listening
+
+
+async def test_one_that_answers_is_not_all_that_is_begun_with(listening: str, slow_names: None) -> None:
+    """It may take connections and do no more; aiokafka goes on to the next."""
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        other = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        found = await bootstrap.answering(f"gone:9092,{listening},{other}", timeout_s=30)
+    assert set(found.split(",")) == {listening, other}
 
 
 async def test_where_none_answers_all_are_left_to_be_tried(slow_names: None) -> None:
     """aiokafka then says what is wrong."""
     for servers in ("127.0.0.1:1,127.0.0.1:2", "gone:1,127.0.0.1:2"):
-        assert await bootstrap.first(servers, timeout_s=0.2) == servers
+        assert await bootstrap.answering(servers, timeout_s=0.2) == servers
 
 
 async def test_a_single_broker_is_not_asked_twice() -> None:
     """There is nothing to choose."""
-    assert await bootstrap.first("nobody.invalid:9092", timeout_s=30) == "nobody.invalid:9092"
+    assert await bootstrap.answering("nobody.invalid:9092", timeout_s=30) == "nobody.invalid:9092"

@@ -1,4 +1,4 @@
-"""Which broker to begin with, where several are named: the first that takes a connection.
+"""Which brokers to begin with, where several are named: those that take a connection at once.
 
 aiokafka asks one after another, in any order. A broker whose machine is gone may cost it all the time there is: its
 packets are dropped, or, in container networks, nobody knows its name any more and the name servers take seconds to say
@@ -14,32 +14,43 @@ import threading
 
 from aiokafka import conn
 
+GRACE_S = 0.05
+"""How much later than the first one another broker may answer: one alone might take connections and do no more."""
 
-async def first(bootstrap: str, timeout_s: float) -> str:
-    """`host:port` of the first of `bootstrap` to take a connection; all of it where one is named, or none answers in time."""
+
+async def answering(bootstrap: str, timeout_s: float) -> str:
+    """Those of the named brokers (`host:port[,host:port…]`) that take a connection as soon as the first one does.
+
+    All of them where one is named, or none answers in time.
+    """
     named = [each.strip() for each in bootstrap.split(",") if each.strip()]
     if len(named) < 2:
         return bootstrap
-    asked = [asyncio.create_task(_reached(each)) for each in named]
+    asked = {asyncio.create_task(_reached(each)): each for each in named}
+    pending, found = set(asked), list[str]()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
     try:
-        for answer in asyncio.as_completed(asked, timeout=timeout_s):
-            with contextlib.suppress(OSError):
-                return await answer
-    except TimeoutError:
-        pass
+        while pending and not found and loop.time() < deadline:
+            done, pending = await asyncio.wait(
+                pending, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
+            )
+            found += [asked[task] for task in done if task.exception() is None]
+        if found and pending:
+            done, _ = await asyncio.wait(pending, timeout=GRACE_S)
+            found += [asked[task] for task in done if task.exception() is None]
     finally:
         for task in asked:
             task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
-    return bootstrap
+    return ",".join(found) or bootstrap
 
 
-async def _reached(named: str) -> str:
+async def _reached(named: str) -> None:
     host, port, _ = conn.get_ip_port_afi(named)
     address = await _address(host, port)
     _, writer = await asyncio.open_connection(address, port)
     writer.close()
-    return named
 
 
 async def _address(host: str, port: int) -> str:

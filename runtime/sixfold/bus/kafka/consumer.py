@@ -70,7 +70,7 @@ class KafkaConsumer:
         for partition in self._pinned:
             await self._shared.admin.check(partition)
         settings = self._shared.settings
-        self._client = self._new_client(await bootstrap.first(self._shared.bootstrap, settings.connect_timeout_s))
+        self._client = self._new_client(await bootstrap.answering(self._shared.bootstrap, settings.connect_timeout_s))
         self._members.watch(self._client)
         try:
             with self._translated("joining"):

@@ -219,7 +219,7 @@ class Publisher:
                 del self._producers[batch_bytes]
                 await producers.stop(broken)
             if batch_bytes not in self._producers:
-                begin = await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s)
+                begin = await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s)
                 producer = producers.new(begin, self._settings, batch_bytes=batch_bytes)
                 try:
                     with failures.translated(self._bootstrap, "opening a producer"):

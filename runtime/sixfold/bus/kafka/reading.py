@@ -75,7 +75,7 @@ class OffsetReader:
                 raise errors.UsageError("the bus is not open while asking for offsets; use it inside `async with`")
             if self._client is None:
                 client = AIOKafkaConsumer(
-                    bootstrap_servers=await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),
+                    bootstrap_servers=await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s),
                     enable_auto_commit=False,
                     isolation_level="read_committed",
                     request_timeout_ms=int(self._settings.request_timeout_s * 1000),

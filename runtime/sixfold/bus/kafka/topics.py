@@ -60,7 +60,7 @@ class TopicAdmin:
         deadline = self._clock.monotonic() + self._settings.connect_timeout_s
         while True:
             client = AIOKafkaAdminClient(
-                bootstrap_servers=await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),
+                bootstrap_servers=await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s),
                 request_timeout_ms=int(self._settings.request_timeout_s * 1000),
                 retry_backoff_ms=self._settings.retry_backoff_ms,
                 **connecting.options(self._settings),

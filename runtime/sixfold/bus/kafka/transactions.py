@@ -64,7 +64,7 @@ class Transactions:
 
     async def _open(self, partition: port.TopicPartition) -> None:
         producer = producers.new(
-            await bootstrap.first(self._bootstrap, self._settings.connect_timeout_s),
+            await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s),
             self._settings,
             batch_bytes=self._settings.batch_bytes,
             transactional_id=transactional_id(self._group, partition),
