@@ -41,10 +41,12 @@ async def run_functions(
     stopping: asyncio.Event,
     topics: Iterable[port.TopicSpec] = (),
     limits: Limits = DEFAULT,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run `functions` until `stopping` is set, then let them finish what they do.
 
-    Topics that they need and that do not exist are created first: as in `topics`, else with default settings. Raises
+    Topics that they need and that do not exist are created first: as in `topics`, else with default settings; `ready` is
+    called when there are all, so that whoever waits for it can publish. Raises
     FunctionBugError where a function's code contradicts its declaration (the first one, at the end).
     """
     await create_topics(process.require_bus(), functions, topics)
@@ -54,6 +56,7 @@ async def run_functions(
     reporter = reporting.Reporter(process, [run.counters for run in runs], refresh=lambda: _refresh(runs))
     reports = asyncio.create_task(reporter.run(), name="report")
     tasks = [asyncio.create_task(run.run(stopping), name=run.function.name) for run in runs]
+    ready()
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -111,6 +111,28 @@ async def test_a_publish_outlasts_a_broker_that_is_away_for_longer_than_a_reques
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+async def test_a_publish_waits_for_a_broker_whatever_other_topics_are_new_meanwhile(
+    own_broker: tuple[str, Path], tmp_path: Path
+) -> None:
+    """A topic that existed when the producer began is not lost sight of when another must be looked up."""
+    bootstrap, folder = own_broker
+    names = naming.Names()
+    settings = kafka_settings.KafkaSettings(request_timeout_s=60, publish_timeout_s=30)
+    async with KafkaBus(bootstrap, data_dir=tmp_path, clock=clocks.SystemClock(), settings=settings) as bus:
+        old = await make(bus, names("old"))
+        await bus.publish([port.NewRecord(old, b"before")])
+        new = await make(bus, names("new"))
+        await bus.offsets(port.TopicPartition(new, 0))  # so that publishing need not ask what it is
+        await asyncio.to_thread(brokers.kill_local, folder)
+        publishing = [asyncio.create_task(bus.publish([port.NewRecord(each, b"meanwhile")])) for each in (old, new)]
+        assert not (await asyncio.wait(publishing, timeout=1, return_when=asyncio.FIRST_COMPLETED))[0]
+        await asyncio.to_thread(brokers.start_local, folder)
+        assert await asyncio.gather(*publishing) == [[port.Position(old, 0, 1)], [port.Position(new, 0, 0)]]
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_a_publish_that_was_given_up_does_not_bar_those_after_it(tmp_path: Path) -> None:
     """A partition without a leader for longer than a publish waits: once it has one again, publishing goes on."""
     absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]

@@ -71,6 +71,18 @@ async def idle(harness: Harness, each: AnyFunction) -> None:
     await eventually(done, f"{each.name} is done with all")
 
 
+async def test_it_is_ready_when_what_its_functions_read_and_write_exists() -> None:
+    """Whoever waited for it publishes at once."""
+    async with Harness(events=[Ping, Pong, ProcessReported]) as harness:
+        ready = asyncio.Event()
+        work = run_functions(harness.process, [pong], stopping=harness.process.stopping, ready=ready.set)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work)
+            await ready.wait()
+            assert {*pong.topics, Pong.__event__.topic, pong.dead_letter_topic} <= (await harness.bus.topics()).keys()
+            harness.process.stopping.set()
+
+
 async def test_counters_of_a_process_are_reported_when_they_changed_and_at_its_end() -> None:
     """The newest report has all counts; the last one says that the process stopped; the metrics page shows them."""
     async with Harness(events=[Ping, Pong, ProcessReported]) as harness:

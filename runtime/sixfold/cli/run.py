@@ -224,9 +224,10 @@ async def _work(
     await schemas.announce(cls for function in functions for cls in function.emits)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(running.run_functions(process, functions, stopping=process.stopping, topics=topics))
+            group.create_task(
+                running.run_functions(process, functions, stopping=process.stopping, topics=topics, ready=process.ready)
+            )
             if every:
                 group.create_task(Mapped(process, invocable).run(process.stopping))
-            process.ready()
     except ExceptionGroup as several:
         raise several.exceptions[0] from several

@@ -24,6 +24,7 @@ KEYS_CACHED = 65_536
 
 async def send(producer: Any, record: port.NewRecord, partition: int, now_ms: int) -> asyncio.Future[Any]:
     """Put one record into the batch that everybody fills; the future is done when it is stored."""
+    _follow(producer, record.topic)
     stamp = now_ms if record.timestamp_ms is None else record.timestamp_ms
     future: asyncio.Future[Any] = await producer.send(
         record.topic, record.value, record.key, partition, stamp, list(record.headers)
@@ -80,6 +81,7 @@ async def _append_batches(
     now_ms: int,
 ) -> None:
     """Through batches of this publish alone."""
+    _follow(producer, topic)
     start = 0
     while start < len(records):
         builder = producer.create_batch()
@@ -97,6 +99,16 @@ async def _append_batches(
         for place in range(start, end):
             positions[records[place][0]] = port.Position(topic, partition, stored.offset + place - start)
         start = end
+
+
+def _follow(producer: Any, topic: str) -> None:
+    """Have the producer keep itself informed of `topic`.
+
+    aiokafka learns of all topics when it begins, and asks again only for those that it had to look up: a batch that waits
+    for a new leader in one of the others would wait in vain.
+    """
+    if topic not in producer.client._topics:
+        producer.client.add_topic(topic)
 
 
 def _is_bare(record: port.NewRecord) -> bool:
