@@ -114,7 +114,7 @@ class Limits:
 
 
 def _share(whole: int, parts: int, least: int) -> int:
-    return max(whole // parts, min(whole, least))
+    return max(whole // max(parts, 1), min(whole, least))
 
 
 DEFAULT = Limits()
