@@ -52,9 +52,11 @@ class FunctionReport(msgspec.Struct, frozen=True, kw_only=True):
     """Records that its batches held; 0 where it takes one at a time."""
     batch_counts: list[int] = msgspec.field(default_factory=list)
     """Batches by size: one count for each of the report's `batch_bounds`, and one for larger ones."""
+    standby_lag: int | None = None
+    """Records that its standby copies lacked when it last looked; None where it keeps none."""
 
 
-class ProcessReported(Event, topic="system.processes", key="process", version=2):
+class ProcessReported(Event, topic="system.processes", key="process", version=3):
     """A process runs functions, and these are their counters.
 
     Sent when they changed, every few seconds at most, and every 20 seconds all the same: who is silent for long is gone.

@@ -99,6 +99,9 @@ class Function(Generic[P, R]):
     """Where a group that has committed nothing begins."""
     tables: tuple[str, ...] = ()
     """Tables that `ctx.table` may open; they need `ordering="partition"`."""
+    standby: bool = False
+    """On Kafka each worker copies in the background the rows of partitions that others own, so that it takes them over
+    warm: it reads only what came within some seconds. On the embedded bus it does nothing, as state lies in the log."""
     batch: Batch | None = None
     """With it the handler is `handler(events, ctx)` for several records at once; see `sixfold.BatchContext`."""
     filter: tuple[filters.Pattern, ...] = ()
@@ -188,6 +191,7 @@ def function(
     timeout_s: float = 60.0,
     start: port.Start | StartName | datetime.datetime = port.EARLIEST,
     tables: Sequence[str] = (),
+    standby: bool = False,
     batch: Batch | None = None,
     filter: filters.Pattern | Sequence[filters.Pattern] = (),  # noqa: A002 (Lambda's word for it)
     breaker: Breaker | None = None,
@@ -205,6 +209,8 @@ def function(
 
     A handler may return an event of a type in `answers`: it goes to whoever asked by `Client.request`. `topics` are patterns such as "orders.*": the event types are then read from every topic that matches, also from ones
     that are made later. `cpu_bound` runs plain ones in processes; such a function is defined at the top level of its module, and has no tables.
+    `standby` keeps copies of the other workers' rows on each worker's disk, for short takeovers on Kafka (Kafka Streams'
+    standby replicas); on the embedded bus it is accepted and does nothing.
     `every` calls it by the clock, with a `Tick`: a cron expression in UTC, a `timedelta`, or a `Cron` with a time zone.
     `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
     FunctionDefinitionError where the declaration contradicts itself.
@@ -227,6 +233,7 @@ def function(
             timeout_s=timeout_s,
             start=start_of(start),
             tables=tuple(tables),
+            standby=standby,
             batch=batch,
             filter=(filter,) if isinstance(filter, Mapping) else tuple(filter),
             breaker=breaker,
@@ -294,6 +301,11 @@ def check(function: Function[Any, Any]) -> None:
     if function.tables and function.ordering != "partition":
         raise FunctionDefinitionError(
             f'{name}: tables need ordering="partition", found {function.ordering!r}: a table has one writer per partition'
+        )
+    if function.standby and not (function.tables or function.delivery == "effectively-once"):
+        raise FunctionDefinitionError(
+            f'{name}: standby=True needs tables=[…] (or delivery="effectively-once", which keeps ids in one): without '
+            "rows there is nothing to copy"
         )
     if batch is not None and not (1 <= batch.size <= 10_000 and 0 <= batch.window_s <= 300 and batch.bytes_max >= 1):
         raise FunctionDefinitionError(

@@ -196,7 +196,7 @@ Tables: `tests/contracts/test_state.py`
   test_a_row_is_replaced_and_deleted
 - The same key in all of them is as many rows.
   test_groups_partitions_and_tables_do_not_see_each_others_rows
-- Whoever gets the partition finds the rows, there and back again, with what the other changed meanwhile.
+- Whoever gets the partition finds the rows, there and back again, as the other left them, with standby copies or without.
   test_state_moves_with_its_partition
 - Rows of two tables of one partition in one settle: a crash never leaves only one of them.
   test_several_tables_change_together

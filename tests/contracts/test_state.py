@@ -64,9 +64,13 @@ async def test_groups_partitions_and_tables_do_not_see_each_others_rows(bus: por
         assert await two.state_get("table", 1, b"k") is None
 
 
+@pytest.mark.parametrize("standby", [False, True])
 @pytest.mark.parametrize("atomic", [False, True])
-async def test_state_moves_with_its_partition(bus: port.Bus, names: naming.Names, *, atomic: bool) -> None:
-    """Whoever gets the partition finds the rows, there and back again, with what the other changed meanwhile."""
+async def test_state_moves_with_its_partition(
+    bus: port.Bus, names: naming.Names, *, atomic: bool, standby: bool
+) -> None:
+    """Whoever gets the partition finds the rows, there and back again, with what the other changed meanwhile, whether or
+    not they had copies of them before."""
     topic = await make(bus, names("t"), 2)
 
     async def add(consumer: port.Consumer) -> dict[int, int]:
@@ -80,10 +84,10 @@ async def test_state_moves_with_its_partition(bus: port.Bus, names: naming.Names
             counts[number] = count
         return counts
 
-    async with bus.subscribe(names("g"), [topic]) as one:
+    async with bus.subscribe(names("g"), [topic], standby=standby) as one:
         await waiting.assigned(one, 2)
         assert await add(one) == {0: 1, 1: 1}
-        async with bus.subscribe(names("g"), [topic]) as two:
+        async with bus.subscribe(names("g"), [topic], standby=standby) as two:
             await waiting.assigned(one, 1)
             await waiting.assigned(two, 1)
             assert {**await add(one), **await add(two)} == {0: 2, 1: 2}

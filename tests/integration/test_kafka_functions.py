@@ -169,3 +169,31 @@ async def test_dead_letters_are_redriven_on_kafka(bus: Bus, tmp_path: Path) -> N
             "all came back",
             60,
         )
+
+
+async def test_a_function_with_standby_copies_counts_what_they_lack(bus: Bus, tmp_path: Path) -> None:
+    """Nothing, once it has looked; without them there is no such figure."""
+
+    @function(on=Order, name=f"fk-{RUN}.warm", tables=["sums"], standby=True)
+    async def warm(order: Order, ctx: Context) -> None:
+        ctx.table("sums").put("one", order.number)
+
+    @function(on=Order, name=f"fk-{RUN}.cold", tables=["sums"])
+    async def cold(order: Order, ctx: Context) -> None:
+        ctx.table("sums").put("one", order.number)
+
+    await running.create_topics(bus, [warm, cold])
+    process = Process(name="test", data_dir=tmp_path, registry=Registry([Order]), bus=bus)
+    runs = [running.Run(each, process) for each in (warm, cold)]
+
+    def lags() -> list[int | None]:
+        for run in runs:
+            if run.worker is not None:
+                run.worker.count()
+        return [run.counters.standby_lag for run in runs]
+
+    async with asyncio.TaskGroup() as group:
+        for run in runs:
+            group.create_task(run.run(process.stopping))
+        await eventually(lambda: lags() == [0, None], "the one with copies has looked", 60)
+        process.stopping.set()

@@ -12,7 +12,7 @@ from tests.support import buses, members, naming, waiting
 from tests.support.records import make, numbered, values
 
 from sixfold.bus import port
-from sixfold.bus.kafka import changelogs, tables
+from sixfold.bus.kafka import changelogs, restoring
 
 pytestmark = pytest.mark.kafka
 
@@ -88,7 +88,7 @@ async def test_a_restore_that_takes_long_says_how_far_it_is(
         for first in range(0, 5000, 1000):
             rows = [port.StatePut("table", 0, b"%d" % number, b"x") for number in range(first, first + 1000)]
             await consumer.settle(state=rows, offsets={partition: 1})
-    monkeypatch.setattr(tables, "TOLD_AFTER_S", 0.0)
+    monkeypatch.setattr(restoring, "TOLD_AFTER_S", 0.0)
     with capture_logs() as logs:
         elsewhere = buses.open_bus(buses.Place(cluster.url, cluster.data_dir / "elsewhere"))
         async with elsewhere as bus, bus.assign([partition], group=group) as reader:

@@ -136,3 +136,8 @@ def test_deliveries_that_cannot_be_kept_are_refused_when_they_are_declared() -> 
 
         @function(on=Order, tables=["sixfold-seen"])
         async def three(each: Order, ctx: Context) -> None: ...
+
+    with pytest.raises(FunctionDefinitionError, match="without rows there is nothing to copy"):
+
+        @function(on=Order, standby=True)
+        async def four(each: Order, ctx: Context) -> None: ...

@@ -248,6 +248,13 @@ class Consumer(Protocol):
     async def note(self, partition: TopicPartition) -> str:
         """The text beside the group's committed offset, as this consumer found it or settled it since; else empty."""
 
+    @property
+    def standby_lag(self) -> int | None:
+        """With `standby`: an upper bound on the rows that its copies lacked when it last looked, a few seconds ago.
+
+        None where it does not keep copies, on the embedded bus, and before its first look after an assignment.
+        """
+
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """The stored row, of this consumer's group. Raises FencedError for a partition that it does not read."""
 
@@ -323,8 +330,14 @@ class Bus(Protocol):
         listener: Listener | None = None,
         member: str | None = None,
         revoke_timeout_s: float = 30.0,
+        standby: bool = False,
     ) -> Consumer:
-        """A member of `group`; `member` is a stable name for static membership."""
+        """A member of `group`; `member` is a stable name for static membership.
+
+        With `standby` it copies beforehand, in the background, the state of partitions that other members own, so that it
+        takes them over having to read only what came since. It changes nothing else: what a member reads is what was
+        settled. On the embedded bus all members read the same log and there is nothing to copy.
+        """
 
     def assign(
         self, partitions: Sequence[TopicPartition], *, start: Start = EARLIEST, group: str | None = None

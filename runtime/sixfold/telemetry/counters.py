@@ -39,6 +39,7 @@ class Counters:
     breaker_openings: int = 0
     batch_records: int = 0
     batch_counts: list[int] = field(default_factory=lambda: [0] * (len(BATCH_BOUNDS) + 1))
+    standby_lag: int | None = None
 
     def observe(self, seconds: float) -> None:
         """An attempt took `seconds`."""

@@ -64,6 +64,11 @@ BATCH = Metric("sixfold_function_batch_records", "histogram", "Records of the ba
 AGE = Metric(
     "sixfold_function_oldest_record_age_seconds", "gauge", "Age of the oldest record that is not committed; 0 without."
 )
+STANDBY = Metric(
+    "sixfold_function_standby_lag_records",
+    "gauge",
+    "Rows that the process's standby copies of others' partitions lacked when it last looked, at most.",
+)
 STALLED = Metric(
     "sixfold_function_stalled", "gauge", "1 where the function has records to handle and nothing moves; see /functions."
 )
@@ -88,6 +93,7 @@ METRICS: tuple[Metric, ...] = (
     LAG,
     AGE,
     STALLED,
+    STANDBY,
     BUS_UP,
     PROCESS_UP,
     PROCESS_RESTARTS,
@@ -116,6 +122,8 @@ def _of_function(report: ProcessReported, function: FunctionReport) -> list[Samp
     samples.append(Sample(HALTED.name, labels, 1.0 if function.halted else 0.0))
     if function.breaker:
         samples.append(Sample(BREAKER.name, labels, float(BREAKER_STATES.get(function.breaker, 0))))
+    if function.standby_lag is not None:
+        samples.append(Sample(STANDBY.name, labels, float(function.standby_lag)))
     samples += _histogram(DURATION, labels, report.duration_bounds_s, function.duration_counts, function.duration_sum_s)
     if function.batch_records:
         samples += _histogram(BATCH, labels, report.batch_bounds, function.batch_counts, function.batch_records)

@@ -89,6 +89,7 @@ class Worker:
             listener=self,
             member=process.member,
             revoke_timeout_s=limits.revoke_s,
+            standby=function.standby,
         )
         self._settler = Settler(function.name, self._consumer, bus_clock, limits, self.counters, on_change)
         self._settler.atomic = function.delivery == "exactly-once"
@@ -200,6 +201,7 @@ class Worker:
         """Bring the gauges among the counters up to date."""
         self.counters.running = self._handling.running
         self.counters.breaker = self._handling.breaker
+        self.counters.standby_lag = self._consumer.standby_lag
         self.counters.retrying = self._handling.retrying + len(self._alarms.retries_s())
 
     async def on_assigned(self, partitions: Sequence[port.TopicPartition]) -> None:

@@ -118,6 +118,7 @@ class EmbeddedBus:
         listener: port.Listener | None = None,
         member: str | None = None,
         revoke_timeout_s: float = 30.0,
+        standby: bool = False,  # all members have the log itself
     ) -> port.Consumer:
         return member_.GroupConsumer(
             self,

@@ -70,6 +70,10 @@ class BaseConsumer:
         for one in list(self._buffers.values()):
             self._drop(one)
 
+    @property
+    def standby_lag(self) -> None:
+        """All members read the same log; there is nothing to copy."""
+
     def assignment(self) -> frozenset[port.TopicPartition]:
         return frozenset(self._buffers)
 

@@ -66,12 +66,7 @@ class KafkaBus:
 
     async def offsets(self, partition: port.TopicPartition) -> port.Offsets:
         await self._admin.check(partition)
-        client = await self._reader.client()
-        with failures.translated(self._bootstrap, f"asking for the offsets of {partition}"):
-            async with asyncio.timeout(self._settings.request_timeout_s):
-                starts = await reading.starts(client, [partition])
-                ends = await reading.ends(client, [partition])
-        return port.Offsets(starts[partition], ends[partition])
+        return (await self._reader.ranges([partition]))[partition]
 
     async def offset_at(self, partition: port.TopicPartition, timestamp_ms: int) -> int:
         await self._admin.check(partition)
@@ -107,6 +102,7 @@ class KafkaBus:
         listener: port.Listener | None = None,
         member: str | None = None,
         revoke_timeout_s: float = 30.0,
+        standby: bool = False,
     ) -> port.Consumer:
         return consumer.KafkaConsumer(
             self._shared(),
@@ -116,6 +112,7 @@ class KafkaBus:
             listener=listener,
             member=member,
             revoke_timeout_s=revoke_timeout_s,
+            standby=standby,
         )
 
     def assign(
@@ -129,5 +126,12 @@ class KafkaBus:
 
     def _shared(self) -> settling.Shared:
         return settling.Shared(
-            self, self._bootstrap, self._clock, self._settings, self._admin, self._publisher, self._data_dir
+            self,
+            self._bootstrap,
+            self._clock,
+            self._settings,
+            self._admin,
+            self._publisher,
+            self._reader,
+            self._data_dir,
         )

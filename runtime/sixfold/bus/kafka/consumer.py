@@ -25,6 +25,7 @@ from sixfold.bus.kafka import (
     settling,
     topics,
 )
+from sixfold.bus.kafka import standby as standby_
 
 STOP_S = 10.0
 """How long leaving a group and closing may take."""
@@ -45,6 +46,7 @@ class KafkaConsumer:
         listener: port.Listener | None = None,
         member: str | None = None,
         revoke_timeout_s: float = 30.0,
+        standby: bool = False,
     ) -> None:
         self._shared = shared
         self._group = group
@@ -56,6 +58,11 @@ class KafkaConsumer:
         self._client: Any = None
         self._alive_s = 0.0
         self._settling = settling.Settling(shared, group or "", check_owned=self._check_owned, rejoin=self._rejoin)
+        self._standby = (
+            standby_.Standby(group or "", self._settling.tables.restorer, shared.clock, shared.settings)
+            if standby
+            else None
+        )
         self._members = membership.Membership(
             shared.clock,
             listener,
@@ -124,6 +131,8 @@ class KafkaConsumer:
         if client is None:
             return
         await self._members.leave()
+        if self._standby is not None:
+            await self._standby.stop()
         with contextlib.suppress(TimeoutError, kafka.KafkaError):
             async with asyncio.timeout(STOP_S):
                 if self._member is not None and self._names and client._coordinator is not None:
@@ -163,6 +172,8 @@ class KafkaConsumer:
     async def _prepare(self, partitions: Sequence[port.TopicPartition]) -> None:
         """Fence the last owner, restore the tables, find where to start."""
         self._alive_s = self._shared.clock.monotonic()
+        if self._standby is not None:
+            await self._standby.stop()
         starts: dict[port.TopicPartition, int] = {}
         with self._translated("taking over partitions"):
             if self._group is not None and partitions:
@@ -172,6 +183,8 @@ class KafkaConsumer:
                 starts.update(await reading.positions(self._client, unknown, self._start))
             for partition, offset in starts.items():
                 self._client.seek(topics.kafka_partition(partition), offset)
+        if self._standby is not None:
+            self._standby.follow({partition.partition for partition in partitions})
 
     def assignment(self) -> frozenset[port.TopicPartition]:
         return self._members.owned if self._members.ready.is_set() else frozenset()
@@ -237,6 +250,10 @@ class KafkaConsumer:
         """Have the group assigned anew, so that what is ours is taken over again."""
         if self._names:
             self._client._coordinator.request_rejoin()
+
+    @property
+    def standby_lag(self) -> int | None:
+        return None if self._standby is None else self._standby.lag
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         self._check_state(table, partition)

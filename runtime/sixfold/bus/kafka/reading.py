@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -67,6 +67,14 @@ class OffsetReader:
         client, self._client = self._client, None
         if client is not None:
             await client.stop()
+
+    async def ranges(self, partitions: Collection[port.TopicPartition]) -> dict[port.TopicPartition, port.Offsets]:
+        """What can be read of these partitions, in two requests a broker."""
+        client = await self.client()
+        with failures.translated(self._bootstrap, "asking for the offsets of partitions"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                first, last = await starts(client, partitions), await ends(client, partitions)
+        return {partition: port.Offsets(first[partition], last[partition]) for partition in partitions}
 
     async def client(self) -> Any:
         """The started aiokafka consumer behind it."""

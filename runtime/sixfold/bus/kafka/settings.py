@@ -54,6 +54,9 @@ class KafkaSettings:
     """Part of a compacted log that may be stale before it is cleaned; less than Kafka's 0.5, for faster restores."""
     delete_retention_ms: int = 24 * 3600 * 1000
     """How long a tombstone stays readable in a compacted topic, Kafka's default."""
+    standby_s: float = 5.0
+    """How long a standby rests between its looks at the changelogs: what a takeover reads is what came since the last.
+    A look takes a few requests a broker, and a connection where there is something to read."""
     small_batch_bytes: int = 48_000
     """Batches for topics whose limit is below `batch_bytes`: a broker judges the batch, not the record."""
 

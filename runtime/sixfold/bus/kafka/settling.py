@@ -22,7 +22,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from sixfold import clock as clocks
 from sixfold.bus import checking, port
-from sixfold.bus.kafka import changelogs, failures, producing, tables, topics, transactions
+from sixfold.bus.kafka import changelogs, failures, producing, reading, tables, topics, transactions
 from sixfold.bus.kafka import settings as kafka_settings
 
 _Placed = Sequence[tuple[port.NewRecord, int]]
@@ -37,6 +37,7 @@ class Shared(NamedTuple):
     settings: kafka_settings.KafkaSettings
     admin: topics.TopicAdmin
     publisher: producing.Publisher
+    reader: reading.OffsetReader
     data_dir: Path
 
 
@@ -60,7 +61,9 @@ class Settling:
         self._committed: dict[port.TopicPartition, int] = {}
         self._notes: dict[port.TopicPartition, str] = {}
         self._outdated: set[port.TopicPartition] = set()
-        self.tables = tables.Tables(group, shared.bus, shared.admin, shared.clock, shared.settings, shared.data_dir)
+        self.tables = tables.Tables(
+            group, shared.bus, shared.admin, shared.reader, shared.clock, shared.settings, shared.data_dir
+        )
 
     async def take_over(
         self, client: Any, partitions: Sequence[port.TopicPartition], *, fence: bool

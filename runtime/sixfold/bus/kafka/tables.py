@@ -1,31 +1,18 @@
 """Tables of a group: what a member has of its own partitions, on its disk, restored from their changelogs.
 
-`changelogs` names the topics, `copies` keeps the rows. A copy goes on where it ends, and is made afresh where it may not
-be what the changelog gave: the topic was made again, or it was not looked at for so long that compaction may have taken
-tombstones which it never saw.
+`changelogs` names the topics, `copies` keeps the rows, `restoring` reads them.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import structlog
-
 from sixfold import clock as clocks
-from sixfold.bus import ends, port
-from sixfold.bus.kafka import altering, changelogs, copies, failures, topics
+from sixfold.bus import port
+from sixfold.bus.kafka import altering, changelogs, copies, failures, reading, restoring, topics
 from sixfold.bus.kafka import settings as kafka_settings
-
-ROWS_AT_ONCE = 1000
-"""Read, stored or deleted at once: some ten milliseconds, in which no heartbeat is sent."""
-TOLD_AFTER_S = 2.0
-"""A restore that takes longer is logged, again and again: its partitions stand still meanwhile."""
-
-Logs = Mapping[port.TopicPartition, str]
-"""Partitions of changelogs, with their tables' names."""
 
 
 class _Held(NamedTuple):
@@ -41,16 +28,17 @@ class Tables:
         group: str,
         bus: port.Bus,
         admin: topics.TopicAdmin,
+        reader: reading.OffsetReader,
         clock: clocks.Clock,
         settings: kafka_settings.KafkaSettings,
         data_dir: Path,
     ) -> None:
         self._group = group
-        self._bus = bus
         self._admin = admin
         self._clock = clock
         self._settings = settings
         self._copies = copies.Copies(data_dir, changelogs.group_prefix(group))
+        self.restorer = restoring.Restorer(group, bus, admin, reader, clock, settings, self._copies)
         self._held: dict[tuple[str, int], _Held] = {}
         self._failed: set[tuple[str, int]] = set()
         self._reflected: dict[port.TopicPartition, int] = {}
@@ -67,7 +55,7 @@ class Tables:
     def page(self, table: str, partition: int, after: bytes | None) -> list[tuple[bytes, bytes]]:
         """Some rows with keys above `after`, in key order; none where there are no more. Raises as `get`."""
         held = self._readable(table, partition)
-        return self._copies.page(held.topic, partition, after, ROWS_AT_ONCE) if held else []
+        return self._copies.page(held.topic, partition, after, restoring.ROWS_AT_ONCE) if held else []
 
     def _readable(self, table: str, partition: int) -> _Held | None:
         if (table, partition) in self._failed:
@@ -141,15 +129,9 @@ class Tables:
             self._admin.forget(name)
             await self._admin.find(name)
 
-    async def changelogs(self, numbers: Collection[int]) -> Logs:
+    async def changelogs(self, numbers: Collection[int]) -> restoring.Logs:
         """The partitions of these numbers of all changelogs that there are."""
-        found = {}
-        for name, entry in (await self._admin.describe(None)).items():
-            table = changelogs.table_of(self._group, name)
-            if table is not None:
-                for number in set(numbers) & set(range(len(entry["partitions"]))):
-                    found[port.TopicPartition(name, number)] = table
-        return found
+        return {log: table for log, table in (await self.restorer.changelogs()).items() if log.partition in numbers}
 
     def forget(self) -> None:
         """The partitions were given up: what is known of them in memory is void. The file keeps its copies."""
@@ -157,80 +139,16 @@ class Tables:
         self._failed.clear()
         self._reflected.clear()
 
-    async def restore(self, logs: Logs) -> int:
+    async def restore(self, logs: restoring.Logs) -> int:
         """Bring the copies of these changelogs to their ends as they are now; how many rows were read for that."""
-        if not logs:
-            return 0
-        topic_ids = await self._admin.ids({log.topic for log in logs})
-        found = await asyncio.gather(*(self._bus.offsets(log) for log in logs))
-        held = {log: _Held(log.topic, topic_ids.get(log.topic)) for log in logs}
-        begins = {log: self._begin(log, held[log].topic_id, found[index]) for index, log in enumerate(logs)}
-        until = {log: found[index].end for index, log in enumerate(logs) if begins[log] < found[index].end}
-        rows = await self._read(held, begins, until) if until else 0
+        spans = await self.restorer.spans(logs)
+        watch = restoring.Watch(self._clock, self._group)
+        await self.restorer.read(spans, watch)
+        watch.over()
         for log, table in logs.items():
-            self._held[table, log.partition] = held[log]
+            self._held[table, log.partition] = _Held(log.topic, spans[log].topic_id)
             self._failed.discard((table, log.partition))
             self._reflects(log.partition, self._copies.reflected(*log))
-        more = True
-        while more:
-            more = self._copies.sweep(ROWS_AT_ONCE)
-            await asyncio.sleep(0)
-        return rows
-
-    def _begin(self, log: port.TopicPartition, topic_id: bytes | None, offsets: port.Offsets) -> int:
-        """Where to read on: after what the copy has, or from the start, with an empty one."""
-        copy, now_ms = self._copies.find(*log), clocks.now_ms(self._clock)
-        if copy is not None and topic_id is not None and copy.topic_id == topic_id:
-            # A tombstone stays for `delete_retention_ms` after compaction first met it; half of that is left for clocks.
-            recent = 0 <= now_ms - copy.synced_ms < self._settings.delete_retention_ms // 2
-            nothing_new = copy.next_offset >= offsets.end
-            # The last marker may be missing from the end yet; beyond that the log would have lost what we have.
-            if offsets.start <= copy.next_offset <= offsets.end + 1 and (recent or nothing_new):
-                return copy.next_offset
-        self._copies.drop(*log)
-        self._copies.store(*log, copies.Copy(topic_id, offsets.start, now_ms), (), {})
-        return offsets.start
-
-    async def _read(
-        self,
-        held: Mapping[port.TopicPartition, _Held],
-        begins: Mapping[port.TopicPartition, int],
-        until: Mapping[port.TopicPartition, int],
-    ) -> int:
-        begun_s = told_s = self._clock.monotonic()
-        log = structlog.get_logger().bind(group=self._group)
-        rows = 0
-        async with self._bus.assign(list(until)) as reader:
-            for each in until:
-                await reader.seek(each, begins[each])
-            batches = ends.read_up_to(
-                reader, until, records_max=ROWS_AT_ONCE, stalled_s=self._settings.request_timeout_s
-            )
-            async for records in batches:
-                self._take(held, reader, records)
-                rows += len(records)
-                if self._clock.monotonic() - told_s >= TOLD_AFTER_S:
-                    told_s = self._clock.monotonic()
-                    left = sum(max(0, end - reader.position(each)) for each, end in until.items())
-                    log.info("restoring tables", action="tables.restoring", rows=rows, offsets_left=left)
-            for each in until:  # over what holds no row, too
-                self._advance(held[each], reader, each)
-        seconds = self._clock.monotonic() - begun_s
-        tell = log.info if seconds >= TOLD_AFTER_S else log.debug
-        tell("tables restored", action="tables.restored", rows=rows, seconds=round(seconds, 3))
-        return rows
-
-    def _take(
-        self, held: Mapping[port.TopicPartition, _Held], reader: port.Consumer, records: Sequence[port.Record]
-    ) -> None:
-        log = port.TopicPartition(records[0].topic, records[0].partition)
-        reflected: dict[str, int] = {}
-        for record in records:
-            for topic, offset in changelogs.reflected(record.headers).items():
-                reflected[topic] = max(offset, reflected.get(topic, 0))
-        copy = copies.Copy(held[log].topic_id, reader.position(log), clocks.now_ms(self._clock))
-        self._copies.store(*log, copy, ((record.key or b"", record.value) for record in records), reflected)
-
-    def _advance(self, held: _Held, reader: port.Consumer, log: port.TopicPartition) -> None:
-        copy = copies.Copy(held.topic_id, reader.position(log), clocks.now_ms(self._clock))
-        self._copies.store(*log, copy, (), {})
+        if logs:
+            await self.restorer.sweep()
+        return watch.rows
