@@ -56,7 +56,7 @@ else
   echo "Starting a local Apache Kafka in $folder (the first time fetches its jars)" >&2
   trap 'tests/kafka/local stop "$folder"; echo "The local Kafka is stopped; start it again: tests/kafka/local start $folder" >&2' EXIT
 fi
-bootstrap=$(tests/kafka/local start "$folder" --parent $$)
+bootstrap=$(KAFKA_QUICK=1 tests/kafka/local start "$folder" --parent $$)
 
 # In the background, so that a signal to this script alone reaches it; Ctrl-C reaches both by itself.
 "$python" -m sixfold --bus "kafka://$bootstrap" demo "${@:2}" &

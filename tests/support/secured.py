@@ -93,8 +93,7 @@ def secured() -> Iterator[Secured]:
         made.config.write_text(f"security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={_JAAS}\n")
         yield made
     finally:
-        subprocess.run([brokers.LOCAL, "stop", folder], check=False, capture_output=True, timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+        brokers.throw_away(folder)
 
 
 def _configure(made: Secured) -> None:
