@@ -10,7 +10,7 @@ from typing import Self
 
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold.bus.kafka import altering, consumer, failures, producing, reading, settling, topics
+from sixfold.bus.kafka import altering, consumer, failures, lifecycle, producing, reading, settling, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 
@@ -44,6 +44,9 @@ class KafkaBus:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await lifecycle.to_its_end(self._close())
+
+    async def _close(self) -> None:
         await self._publisher.close()
         await self._reader.close()
         await self._admin.close()

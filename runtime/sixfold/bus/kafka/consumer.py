@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka import errors as kafka
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from sixfold import errors
@@ -19,6 +18,7 @@ from sixfold.bus.kafka import (
     bootstrap,
     connecting,
     failures,
+    lifecycle,
     membership,
     reading,
     records,
@@ -81,8 +81,7 @@ class KafkaConsumer:
         self._members.watch(self._client)
         try:
             with self._translated("joining"):
-                async with asyncio.timeout(self._shared.settings.request_timeout_s):
-                    await self._client.start()
+                await lifecycle.start(self._client, settings.request_timeout_s)
                 records.install(self._client)
                 if self._names:
                     self._watch_heartbeats()
@@ -128,24 +127,27 @@ class KafkaConsumer:
 
     async def _stop(self) -> None:
         client, self._client = self._client, None
-        if client is None:
-            return
+        if client is not None:
+            await lifecycle.to_its_end(self._close(client))
+
+    async def _close(self, client: Any) -> None:
         await self._members.leave()
         if self._standby is not None:
             await self._standby.stop()
-        with contextlib.suppress(TimeoutError, kafka.KafkaError):
-            async with asyncio.timeout(STOP_S):
-                if self._member is not None and self._names and client._coordinator is not None:
-                    await self._leave_for_good(client._coordinator)
-                await client.stop()
+        if not await lifecycle.stop(self._leave(client), client._client, STOP_S):
+            _give_up(client)
         self._members.owned = frozenset()
         await self._settling.release()
         self._settling.tables.close()
 
-    async def _leave_for_good(self, coordinator: Any) -> None:
+    async def _leave(self, client: Any) -> None:
         """aiokafka keeps a static member's place when it closes; the port says that its partitions go at once."""
-        if coordinator.generation > 0:
-            await coordinator._send_req(LeaveGroupRequest(self._group, coordinator.member_id))
+        coordinator = client._coordinator
+        try:
+            if self._member is not None and self._names and coordinator is not None and coordinator.generation > 0:
+                await coordinator._send_req(LeaveGroupRequest(self._group, coordinator.member_id))
+        finally:
+            await client.stop()
 
     def _watch_heartbeats(self) -> None:
         """Note when the coordinator last knew us: after a session timeout without that, others own our partitions."""
@@ -290,3 +292,12 @@ class KafkaConsumer:
         self._members.paused.difference_update(partitions)
         for partition in self.assignment().intersection(partitions):
             self._client.resume(topics.kafka_partition(partition))
+
+
+def _give_up(client: Any) -> None:
+    """The client did not close: keep it from sending heartbeats, with which the group would wait for it."""
+    coordinator, fetcher = client._coordinator, client._fetcher
+    for holder, names in ((coordinator, ("_coordination_task", "_heartbeat_task")), (fetcher, ("_fetch_task",))):
+        for task in (getattr(holder, name, None) for name in names):
+            if task is not None:
+                task.cancel()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
-from sixfold.bus.kafka import connecting
+from sixfold.bus.kafka import connecting, lifecycle
 from sixfold.bus.kafka import settings as kafka_settings
 
 STOP_S = 5.0
@@ -49,15 +48,24 @@ def new(
 
 async def stop(producer: Any, timeout_s: float = STOP_S) -> None:
     """Flush and close; what cannot be delivered in time is dropped, as its publishers were told by then."""
-    with contextlib.suppress(TimeoutError, kafka.KafkaError):
-        async with asyncio.timeout(timeout_s):
-            await producer.stop()
-            return
+    await lifecycle.to_its_end(_stop(producer, timeout_s))
+
+
+async def _stop(producer: Any, timeout_s: float) -> None:
+    if await lifecycle.stop(producer.stop(), producer.client, timeout_s):
+        return
     # aiokafka waits for ever for batches that no broker takes: fail them, so that its own tasks end.
     accumulator = producer._message_accumulator
     for queue in accumulator._batches.values():
         accumulator._pending_batches.update(queue)
     accumulator.fail_all(kafka.ProducerClosed())
-    await producer.client.close()
     with contextlib.suppress(Exception):
+        await lifecycle.stop(_drop(producer), producer.client, timeout_s)
+
+
+async def _drop(producer: Any) -> None:
+    await producer.client.close()
+    try:
         await producer._sender.close()
+    finally:
+        await producer.client.close()  # what the sender opened meanwhile

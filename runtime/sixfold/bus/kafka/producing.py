@@ -13,7 +13,7 @@ from aiokafka import errors as kafka
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import checking, murmur2, port
-from sixfold.bus.kafka import bootstrap, failures, overdue, producers, specs, topics
+from sixfold.bus.kafka import bootstrap, failures, lifecycle, overdue, producers, specs, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 BATCHED_RECORDS_MIN = 8
@@ -235,8 +235,7 @@ class Publisher:
                 producer = producers.new(begin, self._settings, batch_bytes=batch_bytes)
                 try:
                     with failures.translated(self._bootstrap, "opening a producer"):
-                        async with asyncio.timeout(self._settings.request_timeout_s):
-                            await producer.start()
+                        await lifecycle.start(producer, self._settings.request_timeout_s)
                 except BaseException:
                     await producers.stop(producer)
                     raise

@@ -10,8 +10,11 @@ from aiokafka import AIOKafkaConsumer
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold.bus.kafka import bootstrap, connecting, failures, topics
+from sixfold.bus.kafka import bootstrap, connecting, failures, lifecycle, topics
 from sixfold.bus.kafka import settings as kafka_settings
+
+STOP_S = 5.0
+"""How long disconnecting may take."""
 
 
 async def starts(client: Any, partitions: Iterable[port.TopicPartition]) -> dict[port.TopicPartition, int]:
@@ -66,7 +69,7 @@ class OffsetReader:
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
-            await client.stop()
+            await lifecycle.stop(client.stop(), client._client, STOP_S)
 
     async def ranges(self, partitions: Collection[port.TopicPartition]) -> dict[port.TopicPartition, port.Offsets]:
         """What can be read of these partitions, in two requests a broker."""
@@ -92,10 +95,9 @@ class OffsetReader:
                 )
                 try:
                     with failures.translated(self._bootstrap, "asking for offsets"):
-                        async with asyncio.timeout(self._settings.request_timeout_s):
-                            await client.start()
+                        await lifecycle.start(client, self._settings.request_timeout_s)
                 except BaseException:
-                    await client.stop()
+                    await lifecycle.stop(client.stop(), client._client, STOP_S)
                     raise
                 self._client = client
             return self._client

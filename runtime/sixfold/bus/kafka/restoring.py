@@ -8,8 +8,8 @@ never saw.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -23,7 +23,6 @@ ROWS_AT_ONCE = 1000
 TOLD_AFTER_S = 2.0
 """What takes longer is logged, again and again: at a takeover the partitions stand still meanwhile."""
 
-T = TypeVar("T")
 Logs = Mapping[port.TopicPartition, str]
 """Partitions of changelogs, with their tables' names."""
 
@@ -112,7 +111,7 @@ class Restorer:
             return {}
         now_ms = clocks.now_ms(self._clock)  # before the ends: what is deleted meanwhile is deleted later than this
         topic_ids = await self._admin.ids({log.topic for log in logs})
-        found = await _to_its_end(self._reader.ranges(logs))
+        found = await self._reader.ranges(logs)
         return {log: self._span(log, topic_ids.get(log.topic), found[log], now_ms) for log in logs}
 
     def _span(self, log: port.TopicPartition, topic_id: bytes | None, offsets: port.Offsets, now_ms: int) -> Span:
@@ -138,12 +137,8 @@ class Restorer:
         new = {log: span for log, span in spans.items() if span.begin < span.end}
         if not new:
             return
-        reader = self._bus.assign(list(new))
-        try:
-            await _to_its_end(reader.__aenter__())
+        async with self._bus.assign(list(new)) as reader:
             await self._copy(reader, new, watch)
-        finally:
-            await _to_its_end(reader.__aexit__(None, None, None))
 
     async def _copy(self, reader: port.Consumer, spans: Spans, watch: Watch) -> None:
         for log, span in spans.items():
@@ -178,16 +173,3 @@ class Restorer:
         while more:
             more = self._copies.sweep(ROWS_AT_ONCE)
             await asyncio.sleep(0)
-
-
-async def _to_its_end(step: Coroutine[Any, Any, T]) -> T:
-    """What `step` returns; a cancellation waits until it is over. aiokafka leaves connections open where one interrupts
-    it while it opens or closes a client."""
-    task = asyncio.ensure_future(step)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()
-        raise

@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import checking, port
-from sixfold.bus.kafka import bootstrap, connecting, failures, identities, specs
+from sixfold.bus.kafka import bootstrap, connecting, failures, identities, lifecycle, specs
 from sixfold.bus.kafka import settings as kafka_settings
 
 _T = TypeVar("_T")
@@ -25,6 +25,8 @@ SETTLED_S = 0.5
 CREATED_S = 15.0
 """How long a new topic may take to have leaders, a deleted one to be gone."""
 POLL_S = 0.02
+STOP_S = 5.0
+"""How long disconnecting may take."""
 
 
 class Topic(NamedTuple):
@@ -66,10 +68,12 @@ class TopicAdmin:
                 **connecting.options(self._settings),
             )
             try:
-                async with asyncio.timeout(max(0.1, deadline - self._clock.monotonic())):
-                    await client.start()
+                await lifecycle.start(client, max(0.1, deadline - self._clock.monotonic()))
+            except asyncio.CancelledError:
+                await self._stop(client)
+                raise
             except (kafka.KafkaError, TimeoutError, OSError) as error:
-                await client.close()
+                await self._stop(client)
                 refusal = await connecting.refusal(self._bootstrap, self._settings, self._settings.connect_timeout_s)
                 if refusal is not None and refusal.is_final:
                     raise port.BusRefusedError(refusal.text) from error
@@ -86,7 +90,10 @@ class TopicAdmin:
         """Disconnect."""
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await self._stop(client)
+
+    async def _stop(self, client: Any) -> None:
+        await lifecycle.stop(client.close(), client._client, STOP_S)
 
     async def call(self, doing: str, request: Callable[[Any], Awaitable[_T]]) -> _T:
         """Send a request that may be sent twice, again while brokers come and go, until `request_timeout_s` is over."""

@@ -17,7 +17,7 @@ from typing import Any
 from aiokafka.structs import OffsetAndMetadata
 
 from sixfold.bus import port
-from sixfold.bus.kafka import bootstrap, failures, producers, producing, topics
+from sixfold.bus.kafka import bootstrap, failures, lifecycle, producers, producing, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 ATOMIC_NOTE = "atomic"
@@ -71,8 +71,7 @@ class Transactions:
         )
         try:
             with failures.translated(self._bootstrap, f"opening the transactions of {partition}"):
-                async with asyncio.timeout(self._settings.request_timeout_s):
-                    await producer.start()
+                await lifecycle.start(producer, self._settings.request_timeout_s)
         except BaseException:
             await producers.stop(producer)
             raise
@@ -84,6 +83,9 @@ class Transactions:
         await asyncio.gather(*(self._discard(producer) for producer in former))
 
     async def _discard(self, producer: Any) -> None:
+        await lifecycle.to_its_end(self._abort(producer))
+
+    async def _abort(self, producer: Any) -> None:
         manager = producer._txn_manager
         if manager.is_in_transaction() and not manager.is_fatal_error():
             try:
