@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
+from aiokafka import errors as kafka
 
 from sixfold import clock as clocks
 from sixfold.bus import port
@@ -54,11 +55,28 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """Set once partitions were assigned for the first time, or a failure was met."""
         self.paused: set[port.TopicPartition] = set()
         self.failure: BaseException | None = None
-        """What a listener raised; the next fetch raises it."""
+        """What a listener raised, or why nothing can be had; the next fetch raises it."""
 
     def watch(self, client: Any) -> None:
         """The aiokafka consumer whose partitions these are."""
         self._client = client
+        abort = client._subscription.abort_waiters
+
+        def aborted(error: BaseException) -> None:
+            abort(error)
+            self._refused(error)
+
+        client._subscription.abort_waiters = aborted
+
+    def _refused(self, error: BaseException) -> None:
+        """The brokers do not let it join: aiokafka would tell a fetch, which nobody calls before partitions came."""
+        if isinstance(error, kafka.GroupAuthorizationFailedError) and not self.changed.is_set():
+            group = error.args[0] if error.args else "this one"
+            self._fail(
+                port.BusRefusedError(
+                    f"Kafka lets this user not join group {group}; it needs Read on the group (see `sixfold acl`)"
+                )
+            )
 
     def hold(self) -> None:
         """Fetch nothing of what has just been assigned: no await lies between the assignment and this."""
