@@ -92,13 +92,27 @@ def attributes_of(headers: Iterable[Header], timestamp_ms: int = 0) -> Attribute
     )
 
 
-def derived_id(function: str, topic: str, partition: int, offset: int, index: int) -> str:
-    """Id of the `index`-th event that `function` emits for the record at `topic`/`partition`/`offset`.
+def identity_of(headers: Iterable[Header]) -> bytes | None:
+    """What tells an event from every other one, its source and id (CloudEvents 1.0.2, section 3.1); None without an id."""
+    found = dict(headers).get
+    event_id = found("ce_id")
+    return (found("ce_source") or b"") + b"\0" + event_id if event_id else None
 
-    The same for every delivery of that record, so consumers can drop what a redelivery emits again. 32 hex digits.
+
+def cause_of(topic: str, partition: int, offset: int, attributes: Attributes | None = None) -> str:
+    """What `derived_id` derives from: the event by its topic, source and id where `attributes` has one, else its place."""
+    if attributes is not None and attributes.id:
+        return f"event\0{topic}\0{attributes.source}\0{attributes.id}"
+    return f"{topic}\0{partition}\0{offset}"
+
+
+def derived_id(function: str, cause: str, index: int) -> str:
+    """Id of the `index`-th event that `function` emits because of `cause` (`cause_of`). 32 hex digits.
+
+    The same for every delivery of an event, also where its sender sent it twice, so whoever knows what it has handled
+    can drop what comes of the second one, through however many functions it came.
     """
-    position = f"{function}\0{topic}\0{partition}\0{offset}\0{index}"
-    return hashlib.blake2b(position.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(f"{function}\0{cause}\0{index}".encode(), digest_size=16).hexdigest()
 
 
 @functools.lru_cache(maxsize=1024)

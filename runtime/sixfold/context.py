@@ -267,7 +267,7 @@ class Context:
         return bool(self._emitted or self._tables or self._timers or self._answer is not None)
 
     def outputs(self) -> list[port.NewRecord]:
-        """The emitted events as records, with ids derived from this record's position."""
+        """The emitted events as records, with ids derived from this event's."""
         if not self._emitted and self._answer is None:
             return []
         now_ms = clocks.now_ms(self.clock)
@@ -333,4 +333,5 @@ class Context:
 
     def _derived_id(self, index: int) -> str:
         record = self.record
-        return cloudevents.derived_id(self.function.name, record.topic, record.partition, record.offset, index)
+        cause = cloudevents.cause_of(record.topic, record.partition, record.offset, self.attributes)
+        return cloudevents.derived_id(self.function.name, cause, index)

@@ -21,6 +21,8 @@ from sixfold_events.system import Tick
 
 DERIVED = (".dlq", ".retry", ".changelog")
 """Ends of the names of topics that belong to a function; no pattern matches them."""
+DEDUPE_S = 300.0
+"""Five minutes, the deduplication interval of SQS's FIFO queues."""
 SEEN_TABLE = "sixfold-seen"
 """Where `worker/seen.py` keeps the ids of handled events; functions cannot declare it."""
 P = ParamSpec("P")
@@ -114,10 +116,11 @@ class Function(Generic[P, R]):
     """A plain handler runs in `concurrency` processes of its own, which a timeout kills, instead of threads."""
     delivery: Delivery = "at-least-once"
     """What a crash or an event that comes twice may do. `at-least-once`: a record may be handled again, and emits the same
-    event ids then. `effectively-once`: events whose id was handled within `dedupe_s` are passed over. `exactly-once`:
-    outputs, rows and offset are one transaction, also on Kafka, for readers of committed records."""
-    dedupe_s: float = 86_400.0
-    """With `effectively-once`: how long ids are known at least; each takes some 50 bytes."""
+    event ids then. `effectively-once`: events whose source and id were handled within `dedupe_s` are passed over.
+    `exactly-once`: outputs, rows and offset are one transaction, also on Kafka, for readers of committed records."""
+    dedupe_s: float = DEDUPE_S
+    """With `effectively-once`: how long events are known at least, or until 2 million newer ones of the same partition
+    number. Each takes eight bytes of memory."""
     every: cadence.Cadence | None = None
     """With it the handler is called by the clock, too, with a `Tick`."""
     summary: str = ""
@@ -197,8 +200,8 @@ def function(
     breaker: Breaker | None = None,
     on_failure: str | None = None,
     cpu_bound: bool = False,
-    delivery: Delivery = "at-least-once",
-    dedupe_s: float = 86_400.0,
+    delivery: Delivery | None = None,
+    dedupe_s: float = DEDUPE_S,
     every: str | datetime.timedelta | cadence.Cadence | None = None,
 ) -> Callable[[Callable[P, R]], Function[P, R]]:
     """Declare a handler `handler(event, ctx)`, async or plain (plain ones run in a thread)::
@@ -211,6 +214,9 @@ def function(
     that are made later. `cpu_bound` runs plain ones in processes; such a function is defined at the top level of its module, and has no tables.
     `standby` keeps copies of the other workers' rows on each worker's disk, for short takeovers on Kafka (Kafka Streams'
     standby replicas); on the embedded bus it is accepted and does nothing.
+    `delivery` is "effectively-once" by default where there is state that an event handled twice would spoil (`tables`), and
+    "at-least-once" elsewhere: what such a function emits for the same event has the same ids, and whoever keeps state
+    knows them.
     `every` calls it by the clock, with a `Tick`: a cron expression in UTC, a `timedelta`, or a `Cron` with a time zone.
     `start` is where a group that has committed nothing begins: "earliest", "latest", or a time with a zone. Raises
     FunctionDefinitionError where the declaration contradicts itself.
@@ -239,7 +245,7 @@ def function(
             breaker=breaker,
             on_failure=on_failure,
             cpu_bound=cpu_bound,
-            delivery=delivery,
+            delivery=delivery or ("effectively-once" if tables else "at-least-once"),
             dedupe_s=dedupe_s,
             every=_cadence(every),
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],

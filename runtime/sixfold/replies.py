@@ -30,8 +30,9 @@ def failure(record: port.Record, function: str, error: BaseException, clock: clo
     event = RequestFailed(
         request=asked.id, function=function, error_type=type(error).__name__, message=str(error)[:2000]
     )
+    cause = cloudevents.cause_of(record.topic, record.partition, record.offset, asked)
     attributes = cloudevents.Attributes(
-        id=cloudevents.derived_id(function, record.topic, record.partition, record.offset, -2_000_000),
+        id=cloudevents.derived_id(function, cause, -2_000_000),
         type=event.__event__.type,
         source=f"/functions/{function}",
         time_ms=clocks.now_ms(clock),

@@ -235,14 +235,18 @@ def test_headers_are_those_of_the_cloudevents_binding() -> None:
 
 
 def test_an_emitted_event_has_the_same_id_at_every_delivery() -> None:
-    """The id follows from the source record's position, and differs for every other position."""
-    ids = {
-        cloudevents.derived_id(function, topic, partition, offset, index)
-        for function in ("f", "g")
-        for topic in ("t", "u")
-        for partition in range(2)
-        for offset in range(3)
-        for index in range(2)
+    """The id follows from what was handled, wherever it lies, and differs for everything else."""
+    events = [cloudevents.Attributes(id=event_id, type="t", source=source) for event_id in "01" for source in "01"]
+    places = [(topic, partition, offset) for topic in ("t", "u") for partition in range(2) for offset in range(3)]
+    causes = {
+        *(cloudevents.cause_of(*place) for place in places),
+        *(cloudevents.cause_of(topic, 0, 1, each) for topic in ("t", "u") for each in events),
     }
-    assert len(ids) == 48
-    assert cloudevents.derived_id("f", "t", 0, 1, 0) == cloudevents.derived_id("f", "t", 0, 1, 0)
+    assert len(causes) == 20
+    ids = {cloudevents.derived_id(function, cause, index) for function in "fg" for cause in causes for index in (0, 1)}
+    assert len(ids) == 80
+    assert cloudevents.cause_of("t", 0, 1, events[0]) == cloudevents.cause_of("t", 1, 7, events[0])
+    nameless = msgspec.structs.replace(events[0], id="")
+    assert cloudevents.cause_of("t", 0, 1, nameless) == cloudevents.cause_of("t", 0, 1)
+    assert cloudevents.identity_of([("ce_id", b"1"), ("ce_source", b"/a")]) == b"/a\x001"
+    assert cloudevents.identity_of([("ce_source", b"/a")]) is None

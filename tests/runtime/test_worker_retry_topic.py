@@ -43,7 +43,11 @@ async def test_a_retry_through_a_topic_holds_nobody_up_and_keeps_the_records_pla
         assert [attempt for number, attempt, *_ in seen if number == 0] == [1, 2, 3]
         assert sorted(each.number for each in await harness.emitted(Reminder)) == [0, 1, 2]
         ids = {dict(record.headers)["ce_id"] for record in await harness.records("again.reminders")}
-        expected = {cloudevents.derived_id("handle", "again.orders", 0, offset, 0).encode() for offset in range(3)}
+        causes = [
+            cloudevents.cause_of("again.orders", 0, each.offset, cloudevents.attributes_of(each.headers))
+            for each in await harness.records("again.orders")
+        ]
+        expected = {cloudevents.derived_id("handle", cause, 0).encode() for cause in causes}
         assert ids == expected
 
 

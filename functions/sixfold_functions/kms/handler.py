@@ -127,4 +127,4 @@ async def _audit(ctx: Context, record: dict[str, Any]) -> None:
 def _event_id(ctx: Context) -> str:
     """The same for every delivery of the call, so that a link which a crash doubled is known as such."""
     record = ctx.record
-    return cloudevents.derived_id("kms.audit", record.topic, record.partition, record.offset, 0)
+    return cloudevents.derived_id("kms.audit", cloudevents.cause_of(record.topic, record.partition, record.offset), 0)

@@ -201,7 +201,7 @@ def _told(
 
 
 def _with_id(function: AnyFunction, event_id: str, index: int, output: port.NewRecord) -> port.NewRecord:
-    identifier = cloudevents.derived_id(function.name, f"invoke/{event_id}", 0, 0, index).encode()
+    identifier = cloudevents.derived_id(function.name, f"invoke/{event_id}", index).encode()
     headers = [(name, identifier if name == "ce_id" else value) for name, value in output.headers]
     return msgspec.structs.replace(output, headers=headers)
 

@@ -24,6 +24,7 @@ from sixfold.worker import invocation
 from sixfold.worker.batch_context import BatchContext
 from sixfold.worker.intake import Intake, RawIntake
 from sixfold.worker.partition import Partition
+from sixfold.worker.seen import digest_of
 from sixfold_events import Event
 
 Scheduled = tuple[int, Event] | None
@@ -92,7 +93,7 @@ class Rehearsal:
         self.rows = Rows(reader)
         self._process = process
         self._intake = RawIntake(function) if function.raw else Intake(function, process.registry)
-        self._seen: set[str] = set()
+        self._seen: set[int | None] = set()
 
     async def call(self, records: Sequence[port.Record], *, events: Sequence[Any] | None = None) -> list[Made]:
         """What comes of `records`: one call each, or one of a batch function with all of them.
@@ -111,7 +112,7 @@ class Rehearsal:
         for each in made:
             if each.error is None:
                 self.rows.wrote((*each.rows, *each.timer_rows))
-                self._seen.add(each.event_id)
+                self._seen.add(digest_of(each.record))
 
     async def _single(self, record: port.Record, event: Any) -> Made:
         returned = retries.read(record) if record.topic == self.function.retry_topic else retries.Returned(record, 1)
@@ -121,7 +122,7 @@ class Rehearsal:
         begun = self._now()
         try:
             if event is None:
-                event = await self._event(returned.record, ctx.event_id)
+                event = await self._event(returned.record)
             if event is None:
                 return Made(record=returned.record, event_id=ctx.event_id, skipped=True)
             result = await self._called(event, ctx)
@@ -139,7 +140,7 @@ class Rehearsal:
             original = retries.read(record).record if record.topic == self.function.retry_topic else record
             event_id = Context(self.function, original, self._process, self.rows).event_id
             try:
-                event = events[index] if events is not None else await self._event(original, event_id)
+                event = events[index] if events is not None else await self._event(original)
             except Exception as error:
                 made[index] = Made(record=original, event_id=event_id, error=error)
                 continue
@@ -177,10 +178,12 @@ class Rehearsal:
             made[index] = Made(record=one.record, event_id=one.event_id, error=failed, duration_s=lasted_s)
         return made
 
-    async def _event(self, record: port.Record, event_id: str) -> Any:
+    async def _event(self, record: port.Record) -> Any:
         """What `record` holds; None where it is to be skipped. Raises DecodeError."""
-        if self.function.delivery == "effectively-once" and event_id in self._seen:
-            return None
+        if self.function.delivery == "effectively-once":
+            digest = digest_of(record)
+            if digest is not None and digest in self._seen:
+                return None
         return await schemas.decoded(self._process, functools.partial(self._intake.event, record))
 
     async def _called(self, event: Any, ctx: Context | BatchContext) -> Any:

@@ -134,7 +134,7 @@ class Alarms:
             structlog.get_logger().error("no further tick", action="tick.none", function=name, why=str(error))
             return None
         attributes = cloudevents.Attributes(
-            id=cloudevents.derived_id(name, topic, 0, due_ms, 0),
+            id=cloudevents.derived_id(name, cloudevents.cause_of(topic, 0, due_ms), 0),
             type=Tick.__event__.type,
             source=f"/functions/{name}",
             time_ms=due_ms,

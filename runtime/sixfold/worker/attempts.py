@@ -106,15 +106,14 @@ class Attempts(abc.ABC):
         if self._circuit is not None:
             self._circuit.unused()
 
-    async def _known(self, partition: Partition, ctx: Context) -> bool:
-        """Whether the event was handled before; only with delivery "effectively-once"."""
-        assert partition.seen is not None
-        return await partition.seen.known(ctx.event_id, clocks.now_ms(self._process.clock))
-
-    async def _noted(self, partition: Partition, ctx: Context) -> list[port.StatePut]:
-        """The rows that say that the event was handled."""
-        assert partition.seen is not None
-        return await partition.seen.note(ctx.event_id, clocks.now_ms(self._process.clock))
+    async def _known(self, partition: Partition, digest: int | None) -> bool:
+        """Whether the event of this digest was handled before; only with delivery "effectively-once"."""
+        seen = partition.seen
+        if seen is None or digest is None:
+            return False
+        if not seen.loaded:
+            await seen.load()
+        return seen.has(digest, clocks.now_ms(self._process.clock))
 
     def _told(self, error: BaseException | None, now_s: float) -> None:
         """Tell the circuit how a call ended."""
@@ -137,6 +136,11 @@ class Attempts(abc.ABC):
         if error is not None and first is not None and isinstance(reason, invocation.AttemptTimeoutError):
             await self._caller.outlast(runner, first)
         return None if error is None else reason
+
+    def _handled(self, partition: Partition, digest: int | None) -> None:
+        """Know the event from now on: it was handled, and what came of it is in the share that is open."""
+        if digest is not None and partition.seen is not None:
+            partition.seen.add(digest, clocks.now_ms(self._process.clock))
 
     def _done(self, partition: Partition, record: port.Record, size_bytes: int) -> None:
         self._counters.records += 1

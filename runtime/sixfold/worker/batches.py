@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import cast
 
 from sixfold.bus import port
-from sixfold.context import Context
 from sixfold.registry import schemas
 from sixfold.registry.failures import RegistryUnavailableError
 from sixfold.telemetry import tracing
@@ -21,6 +20,7 @@ from sixfold.worker import calling, invocation, lanes
 from sixfold.worker.attempts import Attempts
 from sixfold.worker.batch_context import BatchContext
 from sixfold.worker.partition import Partition
+from sixfold.worker.seen import digest_of
 from sixfold_events import Event
 from sixfold_events.registry import UnknownSchemaError
 
@@ -112,7 +112,7 @@ class Batches(Attempts):
             return items, cast("Sequence[Event]", found)
         taken: list[lanes.Item] = []
         events: list[Event] = []
-        ids: set[str] = set()
+        digests: set[int] = set()
         for item, event in zip(items, found, strict=True):
             record, partition = item
             try:
@@ -120,10 +120,11 @@ class Batches(Attempts):
                 if isinstance(event, Exception):
                     raise event
                 if event is not None and partition.seen is not None:
-                    ctx = Context(self._function, self._original(record), self._process, partition.tables)
-                    if ctx.event_id in ids or await self._known(partition, ctx):
+                    digest = digest_of(self._original(record))
+                    if digest in digests or await self._known(partition, digest):
                         event = None
-                    ids.add(ctx.event_id)
+                    elif digest is not None:
+                        digests.add(digest)
             except Exception as error:
                 self._failed(item, self._number(record, attempt), error, now_s)
                 continue
@@ -191,8 +192,6 @@ class Batches(Attempts):
             if error is None:
                 try:
                     outputs, rows = ctx.made(index)
-                    if partition.seen is not None:
-                        rows = [*rows, *await self._noted(partition, ctx[index])]
                     if outputs or rows:
                         size = self._outputs.measure(self._function, outputs, rows)
                 except Exception as raised:
@@ -201,6 +200,8 @@ class Batches(Attempts):
                 if size:
                     partition.made(outputs, rows, size)
                     self._counters.emitted += len(outputs)
+                if partition.seen is not None:
+                    self._handled(partition, digest_of(self._original(record)))
                 self._done(partition, record, size)
             elif (waiting := self._failed(item, self._number(record, ctx.attempt), error, now_s)) is not None:
                 blocked.add(scope)

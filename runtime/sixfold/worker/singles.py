@@ -12,6 +12,7 @@ from sixfold.registry import schemas
 from sixfold.telemetry import tracing
 from sixfold.worker import calling, lanes
 from sixfold.worker.attempts import Attempts
+from sixfold.worker.seen import digest_of
 from sixfold_events import Event
 from sixfold_events.registry import UnknownSchemaError
 
@@ -54,6 +55,7 @@ class Singles(Attempts):
             rows: Sequence[port.StatePut] = ()
             size = 0
             error: BaseException | None = None
+            digest = None if partition.seen is None else digest_of(original)
             runner.partitions = partition.alone
             partition.running += 1
             try:
@@ -63,7 +65,7 @@ class Singles(Attempts):
                     event = decode(original)
                 except UnknownSchemaError:
                     event = await schemas.decoded(process, functools.partial(decode, original))
-                if event is not None and partition.seen is not None and await self._known(partition, ctx):
+                if event is not None and digest is not None and await self._known(partition, digest):
                     event = None
                 if event is not None:
                     if cpu_bound:
@@ -75,8 +77,6 @@ class Singles(Attempts):
                         ctx.answer(result)
                     if ctx.used:
                         outputs, rows = ctx.outputs(), ctx.writes()
-                    if partition.seen is not None:
-                        rows = [*rows, *await self._noted(partition, ctx)]
                     if outputs or rows:
                         size = self._outputs.measure(function, outputs, rows)
             except asyncio.CancelledError as cancelled:
@@ -106,6 +106,8 @@ class Singles(Attempts):
                 if size:
                     partition.made(outputs, rows, size)
                     self._counters.emitted += len(outputs)
+                if called and digest is not None:
+                    self._handled(partition, digest)
                 self._done(partition, record, size)
                 if size and self._settler.full:
                     return

@@ -16,6 +16,7 @@ from sixfold.bus import port
 from sixfold.context import TableReader
 from sixfold.timers import Timers
 from sixfold.worker.limits import DEFAULT
+from sixfold.worker.outputs import row_bytes
 from sixfold.worker.tables import Tables
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ class PartitionState:
     def _close(self) -> Share:
         """End the share, with how far what was finished lets its partitions be committed. Rows need an offset too."""
         share = self._share
+        for put in () if self.seen is None else self.seen.take():
+            share.state[put.table, put.key] = put
+            share.size_bytes += row_bytes(put)
         for each in self.partitions:
             if each.moved or each.rested:
                 share.offsets[each.tp] = each.position
