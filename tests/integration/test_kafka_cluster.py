@@ -26,7 +26,7 @@ from sixfold_events.registry import Registry
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 PARTITIONS = 4
 MOVED_S = 60.0
-"""How soon everything goes on after a broker went: its session (9 s), elections, and a busy machine."""
+"""How soon everything goes on after a broker went: its session (4 s), elections, and a busy machine."""
 
 
 class Cluster(NamedTuple):

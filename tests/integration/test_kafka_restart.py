@@ -45,7 +45,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_the_cons
     names = naming.Names()
     acknowledged: list[port.Position] = []
     seen: dict[port.Position, bytes | None] = {}
-    stop = asyncio.Event()
+    stop, published = asyncio.Event(), asyncio.Event()
 
     async def publish(bus: port.Bus, topic: str, partition: int) -> None:
         number = 0
@@ -55,7 +55,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_the_cons
             number += 1
 
     async def consume(consumer: port.Consumer) -> None:
-        while not stop.is_set() or len(seen) < len(acknowledged):
+        while not published.is_set() or len(seen) < len(acknowledged):
             found = await consumer.fetch(wait_s=0.2)
             for partition, records in found.items():
                 seen.update((port.Position(*partition, record.offset), record.value) for record in records)
@@ -80,6 +80,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_the_cons
                 await grown(by=50)
             stop.set()
             await asyncio.gather(*work)
+            published.set()
             await asyncio.wait_for(reading, 60)
         ends = [(await bus.offsets(port.TopicPartition(topic, partition))).end for partition in range(2)]
         assert sum(ends) == len(acknowledged)  # an idempotent producer's retries store nothing twice
@@ -138,13 +139,13 @@ async def test_a_publish_that_was_given_up_does_not_bar_those_after_it(tmp_path:
     absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if absent:
         missing(f"{' and '.join(absent)} is missing, so no brokers can be started for this test")
-    settings = kafka_settings.KafkaSettings(publish_timeout_s=4)
+    settings = kafka_settings.KafkaSettings(publish_timeout_s=2)
     with brokers.local_folder(3) as (bootstrap, folder):
         async with KafkaBus(bootstrap, data_dir=tmp_path, clock=clocks.SystemClock(), settings=settings) as bus:
             topic = await make(bus, naming.Names()("t"), replica_zones=("b",))  # one replica, on broker 2
             assert await bus.publish([port.NewRecord(topic, b"before")]) == [port.Position(topic, 0, 0)]
             await asyncio.to_thread(brokers.kill_local, folder, 2)
-            for _ in range(4):  # until the brokers have noticed, and aiokafka gives a batch up
+            for _ in range(4):  # until the brokers have noticed (4 s), and aiokafka gives a batch up
                 with pytest.raises(port.BusError):
                     await bus.publish([port.NewRecord(topic, b"meanwhile")])
             await asyncio.to_thread(brokers.start_local, folder, 3)
