@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUS ?= embedded
-# Tests wait more than they compute. A file's tests stay in one process, in their order.
+# Tests wait more than they compute. A file's tests stay in one process, in their order; the longest files come first.
 PROCESSES ?= 2
 REPORTS ?= .pytest_cache
 STAMP := $(VENV)/.installed
@@ -25,7 +25,7 @@ demo: $(STAMP) ## Run the whole system once, from push to deployment (BUS=embedd
 	@PYTHON=$(BIN)/python examples/demo.sh $(BUS)
 
 test: $(STAMP) lint types imports ## Check style, types and layers, then run every test
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not containers" --junitxml=$(REPORTS)/tests.xml
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not containers" --junitxml=$(REPORTS)/tests.xml
 	$(BIN)/python -m pytest -m containers --junitxml=$(REPORTS)/containers.xml
 
 lint: $(STAMP) ## Check style and format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -14,12 +15,25 @@ from tests.support import brokers, buses, naming
 
 from sixfold.bus import port
 
+TIMEOUT_S = 120
+"""Of a test that names none, as pyproject.toml says."""
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COLUMNS", None)  # of xdist's own making: what commands write to a pipe has no width to keep to
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background job; what tests start would inherit it, and could not be interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files are given out in this order where several processes share them: none is left with a long one at the end."""
+    may_take_s: collections.Counter[Path] = collections.Counter()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            timeout = item.get_closest_marker("timeout")
+            may_take_s[item.path] += timeout.args[0] if timeout else TIMEOUT_S
+    items.sort(key=lambda item: -may_take_s[item.path])  # stable: the tests of a file stay in their order
 
 
 def missing(reason: str) -> NoReturn:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests import conftest
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -26,6 +27,20 @@ def test_every_bus_that_the_help_offers_is_one_that_the_demonstration_takes() ->
     [offered] = re.findall(r"BUS=([a-z]+(?:, [a-z]+)* or [a-z]+)", MAKEFILE)
     taken = re.findall(r"^  ([a-z]+)\)", (ROOT / "examples" / "demo.sh").read_text(), re.MULTILINE)
     assert sorted(re.split(r", | or ", offered)) == sorted(taken)
+
+
+def test_the_files_that_may_take_longest_are_begun_first(request: pytest.FixtureRequest) -> None:
+    """Else one process works on them alone in the end, while the others have nothing left."""
+    assert "--dist loadfile --no-loadscope-reorder" in MAKEFILE, "xdist's own order begins with the most tests"
+    modules = [pytest.Module.from_parent(request.session, path=ROOT / name) for name in ("a.py", "b.py", "c.py")]
+    items: list[pytest.Item] = [
+        pytest.Function.from_parent(module, name=name, callobj=lambda: None) for module in modules for name in "xy"
+    ]
+    items[3].add_marker(pytest.mark.slow)
+    items[4].add_marker(pytest.mark.slow)
+    items[4].add_marker(pytest.mark.timeout(900))
+    conftest.pytest_collection_modifyitems(items)
+    assert [(item.path.name, item.name) for item in items] == [(f"{of}.py", name) for of in "cba" for name in "xy"]
 
 
 # A tool that notes its call, and answers what .ci/run reads.
