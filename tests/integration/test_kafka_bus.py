@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import missing
 from tests.support import brokers, buses, members, naming, waiting
-from tests.support.records import contents, make, numbered, values
+from tests.support.records import contents, make, numbered, of_changelogs, values
 
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold.bus.kafka import changelogs
 from sixfold.bus.kafka import settings as kafka_settings
 from sixfold.bus.kafka.client import KafkaBus
 
@@ -112,7 +111,7 @@ async def test_a_consumer_starts_after_what_its_state_reflects(kafka: port.Bus, 
         await waiting.collect(consumer, 10)
         await consumer.settle(state=[port.StatePut("table", 0, b"sum", b"1")], offsets={partition: 2})
     # What a settle does before it commits; then the process is gone.
-    rows = changelogs.records(group, [port.StatePut("table", 0, b"sum", b"15")], {partition: 6})
+    rows = of_changelogs(group, [port.StatePut("table", 0, b"sum", b"15")], {partition: 6})
     await kafka.publish(rows)
     async with kafka.subscribe(group, [topic]) as consumer:
         assert values(await waiting.collect(consumer, 4)) == [6, 7, 8, 9]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.support import buses, members, naming, waiting
-from tests.support.records import make, numbered
+from tests.support.records import make, numbered, of_changelogs
 
 from sixfold import clock as clocks
 from sixfold.bus import port
@@ -224,7 +224,7 @@ async def test_a_standby_follows_a_changelog_that_is_made_again(two: Two, kafka:
 
     async def fill(number: int, word: str, count: int) -> None:
         rows = [port.StatePut("table", number, b"%s%02d" % (word.encode(), key), b"x") for key in range(count)]
-        await kafka.publish(changelogs.records(two.group, rows, {port.TopicPartition(two.topic, number): 1}))
+        await kafka.publish(of_changelogs(two.group, rows, {port.TopicPartition(two.topic, number): 1}))
 
     await kafka.create_topics([spec])
     async with contextlib.AsyncExitStack() as staying:

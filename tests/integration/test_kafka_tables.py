@@ -9,10 +9,10 @@ import signal
 import pytest
 from structlog.testing import capture_logs
 from tests.support import buses, members, naming, waiting
-from tests.support.records import make, numbered, values
+from tests.support.records import make, numbered, of_changelogs, values
 
 from sixfold.bus import port
-from sixfold.bus.kafka import changelogs, restoring
+from sixfold.bus.kafka import restoring
 
 pytestmark = pytest.mark.kafka
 
@@ -66,7 +66,7 @@ async def test_a_table_larger_than_the_memory_of_its_member_is_restored_and_read
             port.StatePut("table", 0, b"%06d" % (number * 7919 % ROWS), b"%06d" % number + b"." * 594)
             for number in range(first, first + 10_000)
         ]
-        await kafka.publish(changelogs.records(group, rows, {port.TopicPartition(topic, 0): 1}))
+        await kafka.publish(of_changelogs(group, rows, {port.TopicPartition(topic, 0): 1}))
     async with members.joined(cluster, names("h"), [other]) as idle:
         plain_bytes = await idle.call("memory_bytes_max")
     async with members.joined(cluster, group, [topic]) as member:

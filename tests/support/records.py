@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.support import waiting
 
 from sixfold.bus import ends, port
+from sixfold.bus.kafka import changelogs
 
 
 async def make(bus: port.Bus, name: str, partitions: int = 1, **settings: Any) -> str:
@@ -46,3 +48,16 @@ async def numbered(
 def values(records: list[port.Record]) -> list[int]:
     """The numbers in them."""
     return [int(record.value or b"-1") for record in records]
+
+
+def of_changelogs(
+    group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]
+) -> list[port.NewRecord]:
+    """The changelog records of a settle of `group`, to be published beside it."""
+    return [
+        port.NewRecord(
+            topic=share.log.topic, key=row.key, value=row.value, headers=share.headers, partition=share.log.partition
+        )
+        for share in changelogs.shares(group, rows, offsets)
+        for row in share.rows
+    ]

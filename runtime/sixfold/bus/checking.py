@@ -5,6 +5,7 @@ What a call cannot mean raises UsageError before anything of it is stored.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -51,6 +52,7 @@ def size_bytes(key: bytes | None, value: bytes | None, headers: Sequence[port.He
     return size
 
 
+@functools.lru_cache(1024)  # asked for each row that is read
 def table(name: str) -> None:
     """A table's name."""
     if not _TABLE.fullmatch(name):
@@ -80,14 +82,15 @@ def settle(
                 "spaces"
             )
     numbers = {partition.partition for partition in offsets}
+    for name in {row.table for row in state}:
+        table(name)
     for row in state:
-        table(row.table)
         if row.partition not in numbers:
             raise errors.UsageError(
                 f"state of table {row.table!r}, partition {row.partition}: no offset of that partition is in `offsets`; "
                 "commit the offset that the state reflects together with it"
             )
-        size = len(row.key) + len(row.value or b"")
+        size = len(row.key) + (len(row.value) if row.value else 0)
         if size > port.ROW_BYTES_MAX:
             raise port.RecordTooLargeError(
                 f"a row of table {row.table!r} has {size} bytes with its key, a row takes {port.ROW_BYTES_MAX}: split it "

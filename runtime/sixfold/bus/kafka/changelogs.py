@@ -1,7 +1,7 @@
 """Names and records of changelogs, the compacted topics that hold a group's tables. Pure.
 
-The topic `<group>.<table>.changelog` has the partitions of the input. Every record of it says in a header which input
-position the row reflects, so a member that starts knows how far the state already is, whatever was committed.
+The topic `<group>.<table>.changelog` has the partitions of the input. A record of each settle says in a header which input
+positions the settle's rows reflect, so a member that starts knows how far the state already is, whatever was committed.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from sixfold import errors
 from sixfold.bus import checking, port
 from sixfold.bus.kafka import specs
 
 REFLECTS = "sixfold-reflects"
-"""Header of a changelog record: `topic:offset`, the next input record after those that the row reflects."""
+"""Header of a changelog record: `topic:offset`, the next input record after those that its settle's rows reflect."""
 
 _LEGAL = re.compile(r"[A-Za-z0-9._-]{1,180}")
 
@@ -46,24 +47,35 @@ def table_of(group: str, topic: str) -> str | None:
     return name
 
 
-def records(
-    group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]
-) -> list[port.NewRecord]:
-    """The changelog records of a settle, in the order of its rows."""
+class Share(NamedTuple):
+    """The rows of one settle that go to one partition of one changelog."""
+
+    table: str
+    log: port.TopicPartition
+    rows: Sequence[port.StatePut]
+    """In their order; at least one."""
+    headers: Sequence[port.Header]
+    """Of the record of row `carrier`; the others have none."""
+    carrier: int
+
+
+def shares(group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]) -> list[Share]:
+    """The rows of a settle by where they go. Raises UsageError for a table that Kafka cannot carry."""
     headers: dict[int, list[port.Header]] = {}
     for partition, offset in offsets.items():
         headers.setdefault(partition.partition, []).append((REFLECTS, f"{partition.topic}:{offset}".encode()))
-    made = []
+    by_log: dict[tuple[str, int], list[port.StatePut]] = {}
     for row in rows:
-        made.append(
-            port.NewRecord(
-                topic=topic_of(group, row.table),
-                key=row.key,
-                value=row.value,
-                headers=headers[row.partition],
-                partition=row.partition,
-            )
-        )
+        log = row.table, row.partition
+        if log in by_log:
+            by_log[log].append(row)
+        else:
+            by_log[log] = [row]
+    made = []
+    for (table, number), share in by_log.items():
+        # The last one that stays: compaction takes a tombstone after a while, but of each other key the newest record.
+        carrier = next((i for i in range(len(share) - 1, -1, -1) if share[i].value is not None), len(share) - 1)
+        made.append(Share(table, port.TopicPartition(topic_of(group, table), number), share, headers[number], carrier))
     return made
 
 

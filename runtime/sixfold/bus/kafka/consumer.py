@@ -273,7 +273,7 @@ class KafkaConsumer:
         checking.table(table)
         if self._group is None:
             raise errors.UsageError("this consumer has no group, so no state; give `assign` a group")
-        if not self._members.taken_over or all(owned.partition != partition for owned in self._members.owned):
+        if not self._members.taken_over or partition not in self._members.numbers:
             raise failures.fenced(f"table {table!r} of partition {partition}")
 
     async def seek(self, partition: port.TopicPartition, offset: int) -> None:

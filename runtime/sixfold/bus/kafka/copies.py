@@ -1,7 +1,8 @@
 """Copies of changelogs on this machine's disk, in one SQLite file for each member of a group that runs here.
 
-The changelog is the truth and the file may be lost at any time, so nothing of it is synced to disk. It is kept when its
-member ends: the next one reads only what was added since. `TABLES/<group>.<n>.sqlite` belongs to the process that has it
+The changelog is the truth and the file may be lost at any time, so nothing of it is synced to disk, and what is stored in
+quick succession is committed together: a member that is killed loses the last moment of it. It is kept when its member
+ends: the next one reads only what was added since. `TABLES/<group>.<n>.sqlite` belongs to the process that has it
 locked; whoever comes takes the lowest that is free, so a restart finds its own again.
 
 Rows are appended in the order in which they come, and an index tells where they are: a restore then writes each page
@@ -13,6 +14,7 @@ A file is used again only on the boot of the machine that wrote it: after a powe
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +23,7 @@ from typing import NamedTuple, cast
 
 import apsw
 
+from sixfold import clock as clocks
 from sixfold.bus import port
 
 FOLDER = "tables"
@@ -29,6 +32,8 @@ CACHE_KIB = 16 * 1024
 """Memory for pages of one file, however large the tables are."""
 WAL_PAGES = 8_000
 """32 MiB: while a table is restored in the order of its log, each page is written to several times before it moves."""
+COMMIT_S = 0.1
+"""A commit writes each page that was touched: it is due this long after the last one, when more is stored."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FORMAT = "1"
 _SCHEMA = """
@@ -57,16 +62,25 @@ class Copy(NamedTuple):
 class Copies:
     """One member's file. Its calls take microseconds a row, so they need no thread of their own."""
 
-    def __init__(self, data_dir: Path, group_prefix: str) -> None:
+    def __init__(self, data_dir: Path, group_prefix: str, clock: clocks.Clock) -> None:
+        self._clock = clock
         self._folder = data_dir / FOLDER
         self._prefix = group_prefix
         self._path = self._folder
         self._open: apsw.Connection | None = None
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._committed_s = -math.inf
+        self.losses = 0
+        """How often what was stored last was lost again, as the disk did not take it: then nothing read before is sure."""
 
     def close(self) -> None:
         """Let go of the file; another member may take it up."""
         connection, self._open = self._open, None
+        self._numbers.clear()
         if connection is not None:
+            with contextlib.suppress(apsw.Error):  # the next one reads it again
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
             connection.close()
 
     def find(self, topic: str, partition: int) -> Copy | None:
@@ -80,7 +94,8 @@ class Copies:
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget what the file has of a partition; `sweep` deletes its rows."""
-        with self._failing(), self._connection as connection:
+        with self._writing() as connection:
+            self._numbers.pop((topic, partition), None)
             connection.execute(
                 "INSERT INTO dropped SELECT id FROM copies WHERE topic = ?1 AND partition = ?2", (topic, partition)
             )
@@ -94,8 +109,11 @@ class Copies:
         rows: Iterable[tuple[bytes, bytes | None]],
         reflected: Mapping[str, int],
     ) -> None:
-        """Take in rows (None deletes) and what they reflect, all or nothing; the copy is as `copy` says then."""
-        with self._failing(), self._connection as connection:
+        """Take in rows (None deletes) and what they reflect; the copy is as `copy` says then.
+
+        Raises BusUnavailableError where the disk does not take it; then earlier ones may be lost, too (`losses`).
+        """
+        with self._writing() as connection:
             connection.execute(
                 "INSERT INTO copies(topic, partition, topic_id, next_offset, synced_ms) VALUES(?,?,?,?,?)"
                 " ON CONFLICT DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset,"
@@ -117,11 +135,12 @@ class Copies:
 
     def get(self, topic: str, partition: int, key: bytes) -> bytes | None:
         """A row."""
-        with self._failing():
-            found = self._connection.execute(
-                "SELECT value FROM rows WHERE copy = ? AND key = ?", (self._number(topic, partition), key)
-            ).fetchone()
-            return None if found is None else found[0]
+        number = self._number(topic, partition)
+        try:
+            found = self._connection.execute("SELECT value FROM rows WHERE copy = ? AND key = ?", (number, key))
+            return found.get  # type: ignore[no-any-return]  # None or bytes
+        except apsw.Error as error:
+            raise self._unavailable(error) from error
 
     def page(self, topic: str, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
         """At most `count` rows in key order, those with keys above `after`."""
@@ -144,8 +163,8 @@ class Copies:
 
     def sweep(self, count: int) -> bool:
         """Delete at most `count` rows of copies that were dropped; true where there may be more."""
-        with self._failing():
-            execute = self._connection.execute
+        with self._writing() as connection:
+            execute = connection.execute
             number = execute("SELECT id FROM dropped LIMIT 1").get
             if number is None:
                 return False
@@ -153,14 +172,21 @@ class Copies:
                 "DELETE FROM rows WHERE copy = ?1 AND key IN (SELECT key FROM rows WHERE copy = ?1 LIMIT ?2)",
                 (number, count),
             )
-            if not self._connection.changes():
+            if not connection.changes():
                 execute("DELETE FROM reflected WHERE copy = ?", (number,))
                 execute("DELETE FROM dropped WHERE id = ?", (number,))
         return True
 
     def _number(self, topic: str, partition: int) -> int | None:
-        found = self._connection.execute("SELECT id FROM copies WHERE topic = ? AND partition = ?", (topic, partition))
-        return found.get  # type: ignore[no-any-return]  # None or an int
+        number = self._numbers.get((topic, partition))
+        if number is None:
+            with self._failing():
+                number = self._connection.execute(
+                    "SELECT id FROM copies WHERE topic = ? AND partition = ?", (topic, partition)
+                ).get
+            if number is not None:
+                self._numbers[topic, partition] = number
+        return number
 
     @property
     def _connection(self) -> apsw.Connection:
@@ -186,14 +212,37 @@ class Copies:
         return self._folder / f"{self._prefix}{number}.sqlite"
 
     @contextlib.contextmanager
+    def _writing(self) -> Iterator[apsw.Connection]:
+        """A change to the file. All or nothing of it is taken; where nothing is, what was not committed yet is lost."""
+        with self._failing():
+            connection = self._connection
+            try:
+                if not connection.in_transaction:
+                    connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                now_s = self._clock.monotonic()
+                if now_s - self._committed_s >= COMMIT_S:
+                    connection.execute("COMMIT")
+                    self._committed_s = now_s
+            except BaseException:
+                self.losses += 1
+                self._numbers.clear()
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
         except apsw.Error as error:
-            raise port.BusUnavailableError(
-                f"the copy of tables {self._path} cannot be used: {error}. Make room where the disk is full; else stop the "
-                "process and delete the file, the tables are restored from the cluster"
-            ) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: apsw.Error) -> port.BusUnavailableError:
+        return port.BusUnavailableError(
+            f"the copy of tables {self._path} cannot be used: {error}. Make room where the disk is full; else stop the "
+            "process and delete the file, the tables are restored from the cluster"
+        )
 
 
 def _open(path: Path, written_by: str) -> apsw.Connection | None:

@@ -49,6 +49,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.taken_over = False
         """Whether the owned partitions are prepared: their tables can be read."""
         self.owned: frozenset[port.TopicPartition] = frozenset()
+        self._numbers_of = self.owned
+        self._numbers: frozenset[int] = frozenset()
         self.ready = asyncio.Event()
         """Set while the owned partitions are fetched."""
         self.changed = asyncio.Event()
@@ -56,6 +58,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.paused: set[port.TopicPartition] = set()
         self.failure: BaseException | None = None
         """What a listener raised, or why nothing can be had; the next fetch raises it."""
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Of the owned partitions."""
+        if self._numbers_of is not self.owned:
+            self._numbers_of = self.owned
+            self._numbers = frozenset(partition.partition for partition in self.owned)
+        return self._numbers
 
     def watch(self, client: Any) -> None:
         """The aiokafka consumer whose partitions these are."""

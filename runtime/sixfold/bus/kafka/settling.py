@@ -120,21 +120,20 @@ class Settling:
     ) -> None:
         """See `port.Consumer.settle`."""
         checking.settle(state, offsets, notes)
-        rows = changelogs.records(self._group, state, offsets)
+        shares = changelogs.shares(self._group, state, offsets)
         self._check_current(offsets)
-        if state:
-            await self.tables.prepare(state, offsets)
-        placed_rows = await self._shared.publisher.place(rows)
+        if shares:
+            await self.tables.prepare(shares, offsets)
         if atomic and offsets:
             placed = await self._shared.publisher.place(records)
-            await self._fence(client, offsets, state)
-            await self._store(sorted(offsets), [*placed, *placed_rows], state, offsets, committing=(offsets, notes))
+            await self._fence(client, offsets, shares)
+            await self._store(sorted(offsets), placed, shares, offsets, committing=(offsets, notes))
         else:
-            writers = _writers(state, offsets)
-            await self._fence(client, writers.keys(), state)
+            writers = _writers(shares, offsets)
+            await self._fence(client, writers.keys(), shares)
             await self._shared.publisher.publish(records)
             self._check_current(offsets)
-            await self._store_side_by_side(writers, placed_rows, state, offsets)
+            await self._store_side_by_side(writers, offsets)
             self._check_current(offsets)
             await self._commit(client, offsets, notes)
         self._committed.update(offsets)
@@ -147,7 +146,7 @@ class Settling:
             raise failures.fenced(", ".join(map(str, sorted(outdated))), "its state was changed beside this member")
 
     async def _fence(
-        self, client: Any, partitions: Collection[port.TopicPartition], state: Sequence[port.StatePut]
+        self, client: Any, partitions: Collection[port.TopicPartition], shares: Sequence[changelogs.Share]
     ) -> None:
         """Have these partitions' producers opened, and nobody else's row or offset that we do not know.
 
@@ -155,7 +154,7 @@ class Settling:
         through.
         """
         fresh = [partition for partition in partitions if not self._transactions.is_open(partition)]
-        if not fresh and self.tables.holds(state):
+        if not fresh and self.tables.holds(shares):
             return
         await self._transactions.open(fresh)
         with failures.translated(self._shared.bootstrap, f"looking for another member's state of {self._group!r}"):
@@ -172,16 +171,11 @@ class Settling:
 
     async def _store_side_by_side(
         self,
-        writers: Mapping[port.TopicPartition, Sequence[int]],
-        placed_rows: _Placed,
-        state: Sequence[port.StatePut],
+        writers: Mapping[port.TopicPartition, Sequence[changelogs.Share]],
         offsets: Mapping[port.TopicPartition, int],
     ) -> None:
         """The rows of each partition in a transaction of its own: another member may own any of them next."""
-        stores = [
-            self._store([writer], [placed_rows[i] for i in share], [state[i] for i in share], offsets)
-            for writer, share in writers.items()
-        ]
+        stores = [self._store([writer], [], shares, offsets) for writer, shares in writers.items()]
         for failure in await asyncio.gather(*stores, return_exceptions=True):
             if isinstance(failure, BaseException):
                 raise failure
@@ -190,16 +184,16 @@ class Settling:
         self,
         partitions: Sequence[port.TopicPartition],
         placed: _Placed,
-        state: Sequence[port.StatePut],
+        shares: Sequence[changelogs.Share],
         offsets: Mapping[port.TopicPartition, int],
         *,
         committing: tuple[Mapping[port.TopicPartition, int], Mapping[port.TopicPartition, str]] = ({}, {}),
     ) -> None:
-        """One transaction; its last records are the rows of `state`. `committing` are offsets and their notes."""
+        """One transaction. `committing` are offsets and their notes."""
         now_ms = clocks.now_ms(self._shared.clock)
-        positions = await self._transactions.run(partitions, placed, *committing, now_ms)
+        lasts = await self._transactions.run(partitions, placed, shares, *committing, now_ms)
         try:
-            self.tables.stored(state, positions[len(positions) - len(state) :], offsets)
+            self.tables.stored(shares, lasts, offsets)
         except port.BusUnavailableError:
             self._give_up(offsets)
             raise
@@ -219,13 +213,13 @@ class Settling:
 
 
 def _writers(
-    state: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]
-) -> dict[port.TopicPartition, list[int]]:
+    shares: Sequence[changelogs.Share], offsets: Mapping[port.TopicPartition, int]
+) -> dict[port.TopicPartition, list[changelogs.Share]]:
     """Which input partition's producer stores which rows: the first of the settle that has the rows' number."""
     first: dict[int, port.TopicPartition] = {}
     for partition in sorted(offsets):
         first.setdefault(partition.partition, partition)
-    shares: dict[port.TopicPartition, list[int]] = {}
-    for index, row in enumerate(state):
-        shares.setdefault(first[row.partition], []).append(index)
-    return shares
+    writers: dict[port.TopicPartition, list[changelogs.Share]] = {}
+    for share in shares:
+        writers.setdefault(first[share.log.partition], []).append(share)
+    return writers

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sixfold import clock as clocks
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.bus.kafka import altering, changelogs, copies, failures, reading, restoring, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
@@ -37,10 +37,10 @@ class Tables:
         self._admin = admin
         self._clock = clock
         self._settings = settings
-        self._copies = copies.Copies(data_dir, changelogs.group_prefix(group))
+        self._copies = copies.Copies(data_dir, changelogs.group_prefix(group), clock)
         self.restorer = restoring.Restorer(group, bus, admin, reader, clock, settings, self._copies)
         self._held: dict[tuple[str, int], _Held] = {}
-        self._failed: set[tuple[str, int]] = set()
+        self._losses = 0
         self._reflected: dict[port.TopicPartition, int] = {}
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Tables:
         return self._copies.page(held.topic, partition, after, restoring.ROWS_AT_ONCE) if held else []
 
     def _readable(self, table: str, partition: int) -> _Held | None:
-        if (table, partition) in self._failed:
+        if self._copies.losses != self._losses:
             raise port.BusUnavailableError(
                 f"table {table!r} of partition {partition} could not be written to this machine's disk; it is restored once "
                 "there is room"
@@ -69,34 +69,25 @@ class Tables:
         """The next input offset after those that the state reflects; 0 where it reflects none."""
         return self._reflected.get(partition, 0)
 
-    def holds(self, rows: Iterable[port.StatePut]) -> bool:
+    def holds(self, shares: Iterable[changelogs.Share]) -> bool:
         """Whether the changelogs of these rows' tables were restored."""
-        return all((row.table, row.partition) in self._held for row in rows)
+        return all((share.table, share.log.partition) in self._held for share in shares)
 
     def stored(
-        self,
-        rows: Sequence[port.StatePut],
-        positions: Sequence[port.Position],
-        offsets: Mapping[port.TopicPartition, int],
+        self, shares: Sequence[changelogs.Share], lasts: Sequence[int], offsets: Mapping[port.TopicPartition, int]
     ) -> None:
-        """Rows that a transaction stored at these positions of their changelogs.
+        """Rows that a transaction stored, the last of each share at this offset of its changelog.
 
-        Raises BusUnavailableError where the copy cannot take them; it must be restored then.
+        Raises BusUnavailableError where the copy cannot take them; all must be restored then.
         """
-        shares: dict[tuple[str, int], list[tuple[port.StatePut, int]]] = {}
-        for row, position in zip(rows, positions, strict=True):
-            shares.setdefault((row.table, row.partition), []).append((row, position.offset))
-        for (table, number), share in shares.items():
+        for share, last in zip(shares, lasts, strict=True):
+            number = share.log.partition
             reflected = {p.topic: offset for p, offset in offsets.items() if p.partition == number}
-            held = self._held[table, number]
-            self._readable(table, number)
+            self._readable(share.table, number)
+            held = self._held[share.table, number]
             # The transaction's marker comes next, as nobody else writes to this partition.
-            copy = copies.Copy(held.topic_id, share[-1][1] + 2, clocks.now_ms(self._clock))
-            try:
-                self._copies.store(held.topic, number, copy, ((row.key, row.value) for row, _ in share), reflected)
-            except port.BusUnavailableError:
-                self._failed.update(shares)
-                raise
+            copy = copies.Copy(held.topic_id, last + 2, clocks.now_ms(self._clock))
+            self._copies.store(held.topic, number, copy, ((row.key, row.value) for row in share.rows), reflected)
             self._reflects(number, reflected)
 
     def _reflects(self, number: int, reflected: Mapping[str, int]) -> None:
@@ -104,13 +95,23 @@ class Tables:
             partition = port.TopicPartition(topic, number)
             self._reflected[partition] = max(offset, self.reflected(partition))
 
-    async def prepare(self, rows: Iterable[port.StatePut], offsets: Mapping[port.TopicPartition, int]) -> None:
+    async def prepare(self, shares: Sequence[changelogs.Share], offsets: Mapping[port.TopicPartition, int]) -> None:
         """Have changelogs with the partitions of the input: make those that do not exist, enlarge those of an input that
-        was enlarged."""
+        was enlarged. Raises RecordTooLargeError for rows that a changelog does not take, before any is stored."""
         needed: dict[str, int] = {}
-        for row in rows:
-            name = changelogs.topic_of(self._group, row.table)
-            needed[name] = max(row.partition + 1, needed.get(name, 0))
+        for share in shares:
+            needed[share.log.topic] = max(share.log.partition + 1, needed.get(share.log.topic, 0))
+        await self._make(needed, offsets)
+        for share in shares:
+            limit = (await self._admin.find(share.log.topic)).record_bytes_max
+            largest = max(len(row.key) + (len(row.value) if row.value else 0) for row in share.rows)
+            if largest + checking.size_bytes(None, None, share.headers) > limit:
+                raise port.RecordTooLargeError(
+                    f"a row of table {share.table!r} has {largest} bytes with its key, its changelog {share.log.topic!r} "
+                    f"takes {limit}. Make it smaller, or give the topic a larger record_bytes_max"
+                )
+
+    async def _make(self, needed: Mapping[str, int], offsets: Mapping[port.TopicPartition, int]) -> None:
         known = {name: self._admin.known(name) for name in needed}
         short = sorted(name for name, topic in known.items() if topic is None or topic.partitions < needed[name])
         if not short:
@@ -136,7 +137,7 @@ class Tables:
     def forget(self) -> None:
         """The partitions were given up: what is known of them in memory is void. The file keeps its copies."""
         self._held.clear()
-        self._failed.clear()
+        self._losses = self._copies.losses
         self._reflected.clear()
 
     async def restore(self, logs: restoring.Logs) -> int:
@@ -147,7 +148,6 @@ class Tables:
         watch.over()
         for log, table in logs.items():
             self._held[table, log.partition] = _Held(log.topic, spans[log].topic_id)
-            self._failed.discard((table, log.partition))
             self._reflects(log.partition, self._copies.reflected(*log))
         if logs:
             await self.restorer.sweep()

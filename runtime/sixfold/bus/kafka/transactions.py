@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from aiokafka.structs import OffsetAndMetadata
 
 from sixfold.bus import port
-from sixfold.bus.kafka import bootstrap, failures, lifecycle, producers, producing, topics
+from sixfold.bus.kafka import bootstrap, changelogs, failures, lifecycle, producers, producing, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 ATOMIC_NOTE = "atomic"
@@ -99,11 +99,12 @@ class Transactions:
         self,
         partitions: Sequence[port.TopicPartition],
         records: Sequence[tuple[port.NewRecord, int]],
+        shares: Sequence[changelogs.Share],
         offsets: Mapping[port.TopicPartition, int],
         notes: Mapping[port.TopicPartition, str],
         now_ms: int,
-    ) -> list[port.Position]:
-        """One transaction; where its records lie, in their order.
+    ) -> list[int]:
+        """One transaction; the offset of the last row of each share.
 
         Raises FencedError when another member opened the partition, BusUnavailableError when nobody answers in time; then
         whether it was committed shows when the partition is opened again.
@@ -119,7 +120,7 @@ class Transactions:
             try:
                 with failures.translated(self._bootstrap, f"settling {first} in a transaction"):
                     async with asyncio.timeout(self._settings.publish_timeout_s):
-                        return await self._transact(producer, records, offsets, notes, now_ms)
+                        return await self._transact(producer, records, shares, offsets, notes, now_ms)
             except BaseException:  # the next settle opens it again, which also tells how this one ended
                 self._producers.pop(first, None)
                 await self._discard(producer)
@@ -129,12 +130,15 @@ class Transactions:
         self,
         producer: Any,
         records: Sequence[tuple[port.NewRecord, int]],
+        shares: Sequence[changelogs.Share],
         offsets: Mapping[port.TopicPartition, int],
         notes: Mapping[port.TopicPartition, str],
         now_ms: int,
-    ) -> list[port.Position]:
+    ) -> list[int]:
         await producer.begin_transaction()
-        positions = await producing.append(producer, records, now_ms) if records else []
+        lasts = await _together([producing.append_rows(producer, share, now_ms) for share in shares])
+        if records:
+            await producing.append(producer, records, now_ms)
         if offsets:
             committing = {
                 topics.kafka_partition(partition): OffsetAndMetadata(
@@ -144,4 +148,14 @@ class Transactions:
             }
             await producer.send_offsets_to_transaction(committing, self._group)
         await producer.commit_transaction()
-        return positions
+        return lasts
+
+
+async def _together(appending: Sequence[Coroutine[Any, Any, int]]) -> list[int]:
+    """What each returns; all have ended when one's failure is raised."""
+    lasts: list[int] = []
+    for last in await asyncio.gather(*appending, return_exceptions=True):
+        if isinstance(last, BaseException):
+            raise last
+        lasts.append(last)
+    return lasts
