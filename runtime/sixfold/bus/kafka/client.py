@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from sixfold import clock as clocks
+from sixfold import joint
 from sixfold.bus import port
-from sixfold.bus.kafka import altering, consumer, failures, lifecycle, producing, reading, settling, topics
+from sixfold.bus.kafka import altering, consumer, failures, lifecycle, patience, producing, reading, settling, topics
 from sixfold.bus.kafka import settings as kafka_settings
 
 
@@ -31,6 +32,8 @@ class KafkaBus:
         self._settings = settings or kafka_settings.KafkaSettings()
         self._admin = topics.TopicAdmin(bootstrap, clock, self._settings)
         self._publisher = producing.Publisher(bootstrap, clock, self._settings, self._admin)
+        self._listing = joint.Joint(self._admin.list)  # every function asks when it begins
+        self._patience = patience.Patience(self._settings.fetch_wait_ms)
         self._reader = reading.OffsetReader(bootstrap, self._settings)
 
     @property
@@ -47,6 +50,7 @@ class KafkaBus:
         await lifecycle.to_its_end(self._close())
 
     async def _close(self) -> None:
+        await self._listing.close()
         await self._publisher.close()
         await self._reader.close()
         await self._admin.close()
@@ -59,7 +63,7 @@ class KafkaBus:
         await self._publisher.refresh()
 
     async def topics(self) -> dict[str, port.TopicSpec]:
-        return await self._admin.list()
+        return dict(await self._listing())
 
     async def delete_topic(self, name: str) -> None:
         await self._admin.delete(name)
@@ -137,4 +141,5 @@ class KafkaBus:
             self._publisher,
             self._reader,
             self._data_dir,
+            self._patience,
         )

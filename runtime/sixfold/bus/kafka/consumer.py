@@ -83,6 +83,7 @@ class KafkaConsumer:
             with self._translated("joining"):
                 await lifecycle.start(self._client, settings.request_timeout_s)
                 records.install(self._client)
+                self._shared.patience.add(self._client._fetcher)
                 if self._names:
                     self._watch_heartbeats()
                     self._client.subscribe(self._names, listener=self._members)
@@ -131,6 +132,7 @@ class KafkaConsumer:
             await lifecycle.to_its_end(self._close(client))
 
     async def _close(self, client: Any) -> None:
+        self._shared.patience.remove(client._fetcher)
         await self._members.leave()
         if self._standby is not None:
             await self._standby.stop()

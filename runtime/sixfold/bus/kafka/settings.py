@@ -38,7 +38,8 @@ class KafkaSettings:
     heartbeat_s: float = 0.5
     """How soon a member hears of a rebalance, so how long partitions stand still when another joins."""
     fetch_wait_ms: int = 250
-    """A broker holds an empty fetch for so long. What resumes or seeks waits for it; new records end it at once."""
+    """A broker holds an empty fetch for so long, longer where one process has many consumers (`patience.py`). What resumes
+    or seeks waits for it; new records end it at once."""
     fetch_partition_bytes: int = 1024 * 1024
     """Most bytes of one partition in one fetch; a larger record still comes, alone."""
     transaction_timeout_s: float = 30.0

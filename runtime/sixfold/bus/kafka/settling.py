@@ -22,7 +22,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from sixfold import clock as clocks
 from sixfold.bus import checking, port
-from sixfold.bus.kafka import changelogs, failures, producing, reading, tables, topics, transactions
+from sixfold.bus.kafka import changelogs, failures, patience, producing, reading, tables, topics, transactions
 from sixfold.bus.kafka import settings as kafka_settings
 
 _Placed = Sequence[tuple[port.NewRecord, int]]
@@ -39,6 +39,7 @@ class Shared(NamedTuple):
     publisher: producing.Publisher
     reader: reading.OffsetReader
     data_dir: Path
+    patience: patience.Patience
 
 
 class Settling:
