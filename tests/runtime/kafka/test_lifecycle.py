@@ -13,7 +13,7 @@ import pytest
 from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.bus.kafka import client as kafka_client
-from sixfold.bus.kafka import consumer, lifecycle, producers, reading, topics
+from sixfold.bus.kafka import consumer, lifecycle, membership, producers, reading, topics
 
 NEVER_S = 3600.0
 
@@ -128,6 +128,35 @@ async def test_closing_goes_on_when_a_cancellation_is_swallowed_once(monkeypatch
 
     assert not await lifecycle.stop(stop(), Stuck(), 0.01)
     assert swallowed == 3
+
+
+async def test_closing_that_aiokafka_cancels_itself_is_no_cancellation_of_its_user() -> None:
+    """It waits for tasks of its own that it has cancelled, and not each of them hides that."""
+
+    async def stop() -> None:
+        fetching = asyncio.create_task(asyncio.sleep(NEVER_S))
+        await asyncio.sleep(0)
+        fetching.cancel()
+        await fetching
+
+    client = Stuck()
+    assert not await lifecycle.stop(stop(), client, NEVER_S)
+    assert client.connection.closed
+
+
+async def test_a_takeover_that_swallows_its_cancellation_keeps_no_consumer_from_closing(
+    stuck: Stuck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left behind, with a warning."""
+    monkeypatch.setattr(membership, "LEAVE_S", 0.01)
+    monkeypatch.setattr(lifecycle, "CANCEL_S", 0.01)
+    member = _bus(tmp_path).assign([port.TopicPartition("t", 0)])
+    assert isinstance(member, consumer.KafkaConsumer)
+    member._members._taking = asyncio.create_task(stuck.stop(), name="taking")
+    await asyncio.sleep(0)
+    await member._members.leave()
+    assert "taking did not end" in caplog.text
+    assert not stuck.ended.is_set()
 
 
 async def test_a_cancellation_waits_until_the_client_is_closed() -> None:

@@ -68,11 +68,7 @@ async def _stop(stopping: Coroutine[Any, Any, object], network: Any, timeout_s: 
     task = asyncio.create_task(stopping)
     await asyncio.wait({task}, timeout=timeout_s)
     in_time = task.done()
-    for _ in range(CANCELS):
-        if task.done():
-            break
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_S)
+    await _interrupt(task)
     error = None if not task.done() or task.cancelled() else task.exception()
     if not in_time:
         _log.warning(
@@ -87,6 +83,24 @@ async def _stop(stopping: Coroutine[Any, Any, object], network: Any, timeout_s: 
     if error is not None and not isinstance(error, (kafka.KafkaError, TimeoutError)):
         raise error
     return in_time and not task.cancelled() and error is None
+
+
+async def end(task: asyncio.Task[Any], timeout_s: float) -> None:
+    """Cancel a task of ours and wait until it has ended, which it may take time for; it is left behind after that."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=timeout_s)
+    await _interrupt(task)
+    if not task.done():
+        _log.warning("%s did not end within %g s; it is left behind", task.get_name(), timeout_s)
+    _leave(task)
+
+
+async def _interrupt(task: asyncio.Task[Any]) -> None:
+    for _ in range(CANCELS):
+        if task.done():
+            return
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_S)
 
 
 def _leave(task: asyncio.Task[Any]) -> None:

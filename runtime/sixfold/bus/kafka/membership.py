@@ -18,11 +18,13 @@ from aiokafka import errors as kafka
 
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold.bus.kafka import topics
+from sixfold.bus.kafka import lifecycle, topics
 
 _log = logging.getLogger(__name__)
 
 RETRY_S = 0.2
+LEAVE_S = 10.0
+"""How long a takeover may go on that a closing consumer interrupts: the clients that it opens are closed first."""
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -168,8 +170,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         if self._telling is not None:
             self._telling.cancel()
         if self._taking is not None:
-            self._taking.cancel()
-            await asyncio.wait({self._taking})
+            await lifecycle.end(self._taking, LEAVE_S)
             self._taking = None
         self.ready.clear()
 
