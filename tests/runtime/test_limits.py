@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sixfold import Batch
-from sixfold.worker.limits import DEFAULT, LINGER_MAX_S, Limits
+from sixfold.worker.limits import DEFAULT, LINGER_MAX_S
 
 
 def test_functions_of_a_process_share_how_often_they_commit() -> None:
@@ -11,16 +11,6 @@ def test_functions_of_a_process_share_how_often_they_commit() -> None:
     assert DEFAULT.shared_by(1) == DEFAULT.shared_by(0) == DEFAULT
     assert [DEFAULT.shared_by(count).linger_s for count in (10, 50)] == [0.05, 0.25]
     assert DEFAULT.shared_by(10_000).linger_s == LINGER_MAX_S
-
-
-def test_functions_of_a_process_share_how_many_records_wait_in_it() -> None:
-    """Ten hold as many as one alone; more than that hold what is worth a fetch; a limit that is lower stays."""
-    assert (DEFAULT.shared_by(2).fetch_records_max, DEFAULT.shared_by(2).backlog_records_max) == (250, 1_000)
-    for count in (10, 10_000):
-        shared = DEFAULT.shared_by(count)
-        assert (shared.fetch_records_max, shared.backlog_records_max) == (100, 200)
-    low = Limits(fetch_records_max=1, backlog_records_max=1).shared_by(50)
-    assert (low.fetch_records_max, low.backlog_records_max) == (1, 1)
 
 
 def test_a_batch_that_gathers_in_each_partition_has_room_there() -> None:

@@ -3,6 +3,10 @@
 Fetched records that are not done are the backlog. At its limit nothing is fetched for a moment; where that brings
 no room, the partitions that hold the most are paused (they wait for a retry, or the handler is slow), so that the
 others go on. The bus is asked at least twice a second whatever happens: Kafka takes a silent member for dead.
+
+While there is more than a fetch takes, the functions of a process fetch in turn, and the handlers of one begin before
+the next one fetches: records are handled while the processor's cache has them, and their memory is used again at once.
+Were all of fifty functions' records made first and handled then, an event would cost a half more (measured).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import structlog
 
 from sixfold import clock as clocks
 from sixfold.bus import port
+from sixfold.process import Process
 from sixfold.worker.limits import Limits
 from sixfold.worker.partition import Partition
 
@@ -21,6 +26,13 @@ ROOM_WAIT_S = 0.05
 """A busy handler makes room within this; one that does not is slow or waits for a retry."""
 PAUSED_WAIT_S = 0.1
 """How long a fetch waits while partitions are paused, since one may be resumed meanwhile."""
+
+
+class Turn:
+    """Whose fetch it is among the functions of a process; one for all, by `process.resources.get(Turn)`."""
+
+    def __init__(self, process: Process) -> None:
+        self.lock = asyncio.Lock()
 
 
 class Fetcher:
@@ -50,19 +62,22 @@ class Fetcher:
         self._progress = asyncio.Event()
         self._paused: set[Partition] = set()
 
-    async def run(self) -> None:
+    async def run(self, turn: Turn) -> None:
         """Fetch until cancelled. Raises what `port.Consumer.fetch` raises, but waits where there is no bus."""
-        failures = 0
+        failures, more = 0, False
         log = structlog.get_logger().bind(function=self._function)
         while True:
             self._resume()
             if not self._room():
                 await self._wait_for_room()
             try:
-                batches = await self._consumer.fetch(
-                    records_max=self._limits.fetch_records_max,
-                    wait_s=PAUSED_WAIT_S if self._paused else self._limits.fetch_wait_s,
-                )
+                if more:
+                    async with turn.lock:
+                        more = await self._fetch(0.0)
+                        await asyncio.sleep(0)  # wakes the runners of the lanes,
+                        await asyncio.sleep(0)  # and lets them handle what they got
+                else:
+                    more = await self._fetch(PAUSED_WAIT_S if self._paused else self._limits.fetch_wait_s)
             except port.BusUnavailableError as error:
                 failures += 1
                 self.returned += 1
@@ -77,10 +92,16 @@ class Fetcher:
             if failures:
                 log.info("the bus is back", action="fetch.resumed", attempts=failures + 1)
                 failures = 0
-            for tp, records in batches.items():
-                partition = self.partitions.get(tp)
-                if partition is not None and partition.accepting:
-                    self._take_in(partition, partition.take_in(records))
+
+    async def _fetch(self, wait_s: float) -> bool:
+        """Fetch once; whether there was as much as a fetch takes, so probably more."""
+        limit, count = self._limits.fetch_records_max, 0
+        for tp, records in (await self._consumer.fetch(records_max=limit, wait_s=wait_s)).items():
+            count += len(records)
+            partition = self.partitions.get(tp)
+            if partition is not None and partition.accepting:
+                self._take_in(partition, partition.take_in(records))
+        return count >= limit
 
     def progressed(self) -> None:
         """Handlers have made some room."""

@@ -32,21 +32,19 @@ class LettingGo(NamedTuple):
 LINGER_EACH_S = 0.005
 """A commit costs both sides some tenth of a millisecond: a process makes 200 a second at most, whatever it runs."""
 LINGER_MAX_S = 0.5
-SHARED_FETCH_RECORDS = 100
-"""Of one fetch where many functions share a process; smaller ones would cost more than they spare."""
-SHARED_BACKLOG_RECORDS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much a worker takes on, and how long it waits."""
 
-    fetch_records_max: int = 500
-    """Records of one fetch; Kafka's own `max.poll.records`."""
+    fetch_records_max: int = 100
+    """Records of one fetch: as many as a lane handles before it gives way, so that they are handled at once. What Kafka
+    sends in one answer waits as bytes, however much it is."""
     fetch_wait_s: float = 0.5
     """How long a fetch waits for the first record; a stop or a resumed partition is noticed this late at worst."""
     backlog_records_max: int = 2_000
-    """Records fetched and not done, all partitions together: four fetches, so that handlers never wait for one."""
+    """Records fetched and not done, all partitions together: so many that lanes which run side by side never wait."""
     gathering_records_max: int = 0
     """And so many more for each partition: a batch that gathers there must not keep the others from filling theirs."""
     backlog_bytes_max: int = 16 * 1024 * 1024
@@ -95,26 +93,13 @@ class Limits:
         )
 
     def shared_by(self, functions: int) -> Limits:
-        """For one of so many `functions` of a process.
-
-        All together they commit no more often than a few do, and hold about as many records as one alone would: what waits
-        for a handler should still be in the processor's cache when its turn comes (ten functions: a third cheaper).
-        """
-        return dataclasses.replace(
-            self,
-            linger_s=max(self.linger_s, min(LINGER_EACH_S * functions, LINGER_MAX_S)),
-            fetch_records_max=_share(self.fetch_records_max, functions, SHARED_FETCH_RECORDS),
-            backlog_records_max=_share(self.backlog_records_max, functions, SHARED_BACKLOG_RECORDS),
-        )
+        """For one of so many `functions` of a process: all together they commit no more often than a few do."""
+        return dataclasses.replace(self, linger_s=max(self.linger_s, min(LINGER_EACH_S * functions, LINGER_MAX_S)))
 
     @property
     def stop_s(self) -> float:
         """From the word to stop until a worker has let go of all its partitions, at the longest."""
         return sum(LettingGo.within(self.drain_s))
-
-
-def _share(whole: int, parts: int, least: int) -> int:
-    return max(whole // max(parts, 1), min(whole, least))
 
 
 DEFAULT = Limits()

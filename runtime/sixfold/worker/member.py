@@ -26,7 +26,7 @@ from sixfold.process import Process
 from sixfold.telemetry.counters import Counters
 from sixfold.topic_names import TopicNames
 from sixfold.worker.alarms import Alarms
-from sixfold.worker.fetching import Fetcher
+from sixfold.worker.fetching import Fetcher, Turn
 from sixfold.worker.handling import Handling
 from sixfold.worker.limits import DEFAULT, LettingGo, Limits
 from sixfold.worker.outputs import OutputCheck
@@ -122,7 +122,8 @@ class Worker:
         try:
             async with self._consumer:
                 self._opened = True
-                fetching = asyncio.create_task(self._fetcher.run(), name=f"{self.function.name} fetch")
+                turn = await self._process.resources.get(Turn)
+                fetching = asyncio.create_task(self._fetcher.run(turn), name=f"{self.function.name} fetch")
                 settling = asyncio.create_task(self._settler.run(), name=f"{self.function.name} settle")
                 alarms = asyncio.create_task(self._alarms.run(), name=f"{self.function.name} alarms")
                 tasks += [fetching, settling, alarms, *self._handling.start(stopping)]
