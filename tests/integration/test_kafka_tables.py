@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Collection
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,7 +13,7 @@ from tests.support import buses, members, naming, waiting
 from tests.support.records import make, numbered, of_changelogs, values
 
 from sixfold.bus import port
-from sixfold.bus.kafka import restoring
+from sixfold.bus.kafka import reading, restoring
 
 pytestmark = pytest.mark.kafka
 
@@ -100,3 +101,28 @@ async def test_a_restore_that_takes_long_says_how_far_it_is(
 
 
 ROWS = 200_000
+
+
+async def test_a_partition_of_a_table_that_is_new_is_no_doubt_about_those_that_are_held(
+    kafka: port.Bus, names: naming.Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its changelog is looked at right after a settle of the others, whose end a busy broker may not show yet."""
+    topic, group = await make(kafka, names("t"), 2), names("g")
+    zero, one = (port.TopicPartition(topic, number) for number in range(2))
+    async with kafka.subscribe(group, [topic]) as consumer:
+        await waiting.assigned(consumer, 2)
+        for offset in (1, 2):
+            row = port.StatePut("table", 0, b"k", b"%d" % offset)
+            await consumer.settle(state=[row], offsets={zero: offset})
+        ranges = reading.OffsetReader.ranges
+
+        async def late(
+            self: reading.OffsetReader, partitions: Collection[port.TopicPartition]
+        ) -> dict[port.TopicPartition, port.Offsets]:
+            found = await ranges(self, partitions)
+            return {each: offsets._replace(end=max(0, offsets.end - 2)) for each, offsets in found.items()}
+
+        monkeypatch.setattr(reading.OffsetReader, "ranges", late)
+        rows = [port.StatePut("table", number, b"k", b"3") for number in range(2)]
+        await consumer.settle(state=rows, offsets={zero: 3, one: 1})
+        assert [await consumer.state_get("table", number, b"k") for number in range(2)] == [b"3", b"3"]

@@ -160,7 +160,12 @@ class Settling:
         await self._transactions.open(fresh)
         with failures.translated(self._shared.bootstrap, f"looking for another member's state of {self._group!r}"):
             committed, _ = await self._read_committed(client, fresh) if fresh else ({}, [])
-            rows = await self.tables.restore(await self.tables.changelogs({each.partition for each in partitions}))
+            logs = await self.tables.changelogs({each.partition for each in partitions})
+            # Not what is held and ours already: the end of our own last transaction may not be seen yet.
+            anew = {each.partition for each in fresh}
+            rows = await self.tables.restore(
+                {log: table for log, table in logs.items() if log.partition in anew or not self.tables.has(table, log)}
+            )
         self._check_owned(partitions)
         if rows or any(committed.get(partition) != self._committed.get(partition) for partition in fresh):
             self._give_up(partitions)

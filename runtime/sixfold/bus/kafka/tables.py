@@ -69,9 +69,13 @@ class Tables:
         """The next input offset after those that the state reflects; 0 where it reflects none."""
         return self._reflected.get(partition, 0)
 
+    def has(self, table: str, log: port.TopicPartition) -> bool:
+        """Whether this changelog was restored."""
+        return (table, log.partition) in self._held
+
     def holds(self, shares: Iterable[changelogs.Share]) -> bool:
         """Whether the changelogs of these rows' tables were restored."""
-        return all((share.table, share.log.partition) in self._held for share in shares)
+        return all(self.has(share.table, share.log) for share in shares)
 
     def stored(
         self, shares: Sequence[changelogs.Share], lasts: Sequence[int], offsets: Mapping[port.TopicPartition, int]
