@@ -187,7 +187,7 @@ def test_schemas_are_frozen_and_checked(sixfold: Sixfold) -> None:
         "order.placed/v1.avsc",
     ]
     assert sixfold.json(*app, "schema", "check") == []
-    sixfold.app.write_text(sixfold.app.read_text().replace("amount_cents: int", "amount_cents: str"))
+    sixfold.app.write_text(sixfold.app.read_text().replace("amount_cents: int", "amount_cents: bytes"))
     changed = sixfold.spawn(*app, "schema", "check", "--json")
     assert changed.returncode == 1
     [problem] = json.loads(changed.stdout)

@@ -32,7 +32,7 @@ CACHE_KIB = 16 * 1024
 """Memory for pages of one file, however large the tables are."""
 WAL_PAGES = 8_000
 """32 MiB: while a table is restored in the order of its log, each page is written to several times before it moves."""
-COMMIT_S = 0.1
+COMMIT_S = 1.0
 """A commit writes each page that was touched: it is due this long after the last one, when more is stored."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FORMAT = "1"
@@ -68,6 +68,8 @@ class Copies:
         self._prefix = group_prefix
         self._path = self._folder
         self._open: apsw.Connection | None = None
+        self._reading: apsw.Cursor | None = None
+        """Made once: every row that is not in memory is read by it."""
         self._numbers: dict[tuple[str, int], int] = {}
         self._committed_s = -math.inf
         self.losses = 0
@@ -75,7 +77,7 @@ class Copies:
 
     def close(self) -> None:
         """Let go of the file; another member may take it up."""
-        connection, self._open = self._open, None
+        connection, self._open, self._reading = self._open, None, None
         self._numbers.clear()
         if connection is not None:
             with contextlib.suppress(apsw.Error):  # the next one reads it again
@@ -137,7 +139,9 @@ class Copies:
         """A row."""
         number = self._number(topic, partition)
         try:
-            found = self._connection.execute("SELECT value FROM rows WHERE copy = ? AND key = ?", (number, key))
+            if self._reading is None:
+                self._reading = self._connection.cursor()
+            found = self._reading.execute("SELECT value FROM rows WHERE copy = ? AND key = ?", (number, key))
             return found.get  # type: ignore[no-any-return]  # None or bytes
         except apsw.Error as error:
             raise self._unavailable(error) from error
