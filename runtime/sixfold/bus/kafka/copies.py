@@ -28,7 +28,7 @@ from sixfold.bus import port
 
 FOLDER = "tables"
 """In the data folder."""
-CACHE_KIB = 16 * 1024
+CACHE_KIB = 32 * 1024
 """Memory for pages of one file, however large the tables are."""
 WAL_PAGES = 8_000
 """32 MiB: while a table is restored in the order of its log, each page is written to several times before it moves."""
