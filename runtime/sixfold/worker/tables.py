@@ -81,6 +81,7 @@ class Tables:
         rows = share.rows
         rows[key] = value
         if len(rows) > self._rows_max:
-            oldest = islice(rows, self._rows_max // DROPPED + 1)
-            for each in [each for each in oldest if each not in share.unsettled]:
-                del rows[each]
+            for each in list(islice(rows, self._rows_max // DROPPED + 1)):
+                kept = rows.pop(each)
+                if each in share.unsettled:
+                    rows[each] = kept  # to the end, so that it does not keep those behind it from going
