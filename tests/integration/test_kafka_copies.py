@@ -168,7 +168,7 @@ async def test_a_full_disk_under_the_copies_is_said_and_nothing_is_lost(counting
 
             async def until_full() -> None:
                 nonlocal last
-                for last in range(1, 100):
+                for last in range(1, 1_000):  # what the disk did not take shows at the next commit
                     await counting.put(consumer, {b"00": b"%d" % last + bytes(10_000)}, 2 + last)
 
             with pytest.raises(port.BusUnavailableError, match=str(folder)):
