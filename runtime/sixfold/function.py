@@ -294,10 +294,12 @@ def check(function: Function[Any, Any]) -> None:
         raise FunctionDefinitionError(
             f"{name}: delivery={function.delivery!r}, expected one of {', '.join(get_args(Delivery))}"
         )
-    if function.delivery == "effectively-once" and (function.ordering == "none" or function.dedupe_s < 1):
+    if function.dedupe_s < 1:
+        raise FunctionDefinitionError(f"{name}: dedupe_s is {function.dedupe_s:g}, expected 1 or more seconds")
+    if function.delivery == "effectively-once" and function.ordering == "none":
         raise FunctionDefinitionError(
-            f'{name}: delivery="effectively-once" needs ordering "partition" or "key" and dedupe_s of 1 or more: two '
-            "deliveries of one event must not run side by side"
+            f'{name}: delivery="effectively-once" needs ordering "partition" or "key": two deliveries of one event must '
+            "not run side by side"
         )
     if function.tables and function.retry.mode == "topic":
         raise FunctionDefinitionError(

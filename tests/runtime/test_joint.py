@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support import waiting
 
 from sixfold.joint import Joint
 
@@ -31,10 +32,9 @@ async def test_who_comes_while_it_is_asked_gets_the_next_answer() -> None:
     source = Source()
     joint = Joint(source.ask)
     first = [asyncio.create_task(joint()) for _ in range(50)]
-    await asyncio.sleep(0.01)
-    assert source.asked == 1
+    await waiting.eventually(lambda: source.asked, "it is asked")
     second = [asyncio.create_task(joint()) for _ in range(50)]
-    await asyncio.sleep(0.01)
+    await waiting.eventually(lambda: joint._next, "the others have come")
     assert source.asked == 1
     second[0].cancel()
     source.answers.release()
@@ -59,9 +59,9 @@ async def test_a_failure_is_everybodys_and_the_next_one_asks_anew() -> None:
 async def test_what_is_asked_ends_when_it_is_closed() -> None:
     """Nothing is left behind, and who waits is not left waiting."""
     joint = Joint(Source().ask)
-    waiting = asyncio.create_task(joint())
-    await asyncio.sleep(0)
+    asking = asyncio.create_task(joint())
+    await waiting.eventually(lambda: joint._asking, "it is asked")
     await joint.close()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await asking
     await Joint(Source().ask).close()

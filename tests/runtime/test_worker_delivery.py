@@ -169,6 +169,11 @@ def test_deliveries_that_cannot_be_kept_are_refused_when_they_are_declared() -> 
         @function(on=Order, delivery="effectively-once", ordering="none")
         async def one(each: Order, ctx: Context) -> None: ...
 
+    with pytest.raises(FunctionDefinitionError, match="dedupe_s is 0, expected 1 or more seconds"):
+
+        @function(on=Order, tables=["rows"], dedupe_s=0)
+        async def five(each: Order, ctx: Context) -> None: ...
+
     with pytest.raises(FunctionDefinitionError, match="expected one of at-least-once, effectively-once, exactly-once"):
 
         @function(on=Order, delivery="sometimes")  # type: ignore[arg-type]
