@@ -34,7 +34,7 @@ async def test_who_comes_while_it_is_asked_gets_the_next_answer() -> None:
     first = [asyncio.create_task(joint()) for _ in range(50)]
     await waiting.eventually(lambda: source.asked, "it is asked")
     second = [asyncio.create_task(joint()) for _ in range(50)]
-    await waiting.eventually(lambda: joint._next, "the others have come")
+    await waiting.eventually(lambda: joint._next is not None, "the others have come")
     assert source.asked == 1
     second[0].cancel()
     source.answers.release()
@@ -60,7 +60,7 @@ async def test_what_is_asked_ends_when_it_is_closed() -> None:
     """Nothing is left behind, and who waits is not left waiting."""
     joint = Joint(Source().ask)
     asking = asyncio.create_task(joint())
-    await waiting.eventually(lambda: joint._asking, "it is asked")
+    await waiting.eventually(lambda: joint._asking is not None, "it is asked")
     await joint.close()
     with pytest.raises(asyncio.CancelledError):
         await asking
