@@ -57,7 +57,24 @@ async def test_one_that_answers_is_not_all_that_is_begun_with(listening: str, sl
 async def test_where_none_answers_all_are_left_to_be_tried(slow_names: None) -> None:
     """aiokafka then says what is wrong."""
     for servers in ("127.0.0.1:1,127.0.0.1:2", "gone:1,127.0.0.1:2"):
-        assert await bootstrap.answering(servers, timeout_s=0.2) == servers
+        assert await bootstrap.answering(servers, timeout_s=0.2, names_s=0.2) == servers
+
+
+async def test_a_name_server_that_is_slow_takes_nothing_from_the_time_to_connect(
+    listening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In container networks one that asks others for a name that is gone keeps everybody waiting meanwhile."""
+    known, asked_for = socket.getaddrinfo, threading.Event()
+
+    def look(host: str, *rest: Any, **more: Any) -> Any:
+        asked_for.wait()
+        return known(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    asking = asyncio.create_task(bootstrap.answering(f"127.0.0.1:1,{listening}", timeout_s=0.2))
+    await asyncio.wait({asking}, timeout=0.5)
+    asked_for.set()
+    assert await asking == listening
 
 
 async def test_a_single_broker_is_not_asked_twice() -> None:

@@ -16,25 +16,25 @@ from aiokafka import conn
 
 GRACE_S = 0.05
 """How much later than the first one another broker may answer: one alone might take connections and do no more."""
+NAMES_S = 11.0
+"""How long names may take to be found while no broker answers yet: resolv.conf(5) has five seconds to an attempt and two of
+them, and the name server of a container network may keep everybody waiting while it asks others for a name that is gone."""
 
 
-async def answering(bootstrap: str, timeout_s: float) -> str:
+async def answering(bootstrap: str, timeout_s: float, names_s: float = NAMES_S) -> str:
     """Those of the named brokers (`host:port[,host:port…]`) that take a connection as soon as the first one does.
 
-    All of them where one is named, or none answers in time.
+    All of them where one is named, or none answers: in `timeout_s`, of which none is taken for finding its address, which
+    has `names_s`.
     """
     named = [each.strip() for each in bootstrap.split(",") if each.strip()]
     if len(named) < 2:
         return bootstrap
-    asked = {asyncio.create_task(_reached(each)): each for each in named}
+    asked = {asyncio.create_task(_reached(each, timeout_s, names_s)): each for each in named}
     pending, found = set(asked), list[str]()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
     try:
-        while pending and not found and loop.time() < deadline:
-            done, pending = await asyncio.wait(
-                pending, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
-            )
+        while pending and not found:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             found += [asked[task] for task in done if task.exception() is None]
         if found and pending:
             done, _ = await asyncio.wait(pending, timeout=GRACE_S)
@@ -46,24 +46,22 @@ async def answering(bootstrap: str, timeout_s: float) -> str:
     return ",".join(found) or bootstrap
 
 
-async def _reached(named: str) -> None:
+async def _reached(named: str, timeout_s: float, names_s: float) -> None:
     host, port, _ = conn.get_ip_port_afi(named)
-    address = await _address(host, port)
-    _, writer = await asyncio.open_connection(address, port)
+    async with asyncio.timeout(names_s):
+        address = await _address(host, port)
+    async with asyncio.timeout(timeout_s):
+        _, writer = await asyncio.open_connection(address, port)
     writer.close()
 
 
 async def _address(host: str, port: int) -> str:
     """As `getaddrinfo` finds it, in a thread that nobody waits for: the loop's own would keep the process from ending."""
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[str] = loop.create_future()
+    found: asyncio.Future[str | OSError] = loop.create_future()
 
     def settle(outcome: str | OSError) -> None:
-        if found.done():
-            return
-        if isinstance(outcome, OSError):
-            found.set_exception(outcome)
-        else:
+        if not found.done():  # nobody waits any more
             found.set_result(outcome)
 
     def look() -> None:
@@ -76,4 +74,7 @@ async def _address(host: str, port: int) -> str:
             loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=look, name=f"look up {host}", daemon=True).start()
-    return await found
+    outcome = await found
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome

@@ -104,6 +104,8 @@ async def refusal(bootstrap: str, settings: kafka_settings.KafkaSettings, timeou
     """
     found: Refusal | None = None
     for host, port, _ in conn.collect_hosts(bootstrap):
+        if not await _listens(host, port, timeout_s):
+            continue
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await conn.create_conn(
@@ -119,6 +121,17 @@ async def refusal(bootstrap: str, settings: kafka_settings.KafkaSettings, timeou
                 return said
             found = found or said
     return found
+
+
+async def _listens(host: str, port: int, timeout_s: float) -> bool:
+    """Whether anybody takes a connection there; who does and then says nothing has a reason of its own."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def explained(error: BaseException, where: str, found: security.Security) -> Refusal | None:

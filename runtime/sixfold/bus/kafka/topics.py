@@ -59,10 +59,11 @@ class TopicAdmin:
     async def open(self) -> None:
         """Connect. Raises BusUnavailableError when no broker answers within `connect_timeout_s`, BusRefusedError when one
         refuses us."""
+        servers = await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s)
         deadline = self._clock.monotonic() + self._settings.connect_timeout_s
         while True:
             client = AIOKafkaAdminClient(
-                bootstrap_servers=await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s),
+                bootstrap_servers=servers,
                 request_timeout_ms=int(self._settings.request_timeout_s * 1000),
                 retry_backoff_ms=self._settings.retry_backoff_ms,
                 **connecting.options(self._settings),
@@ -82,6 +83,7 @@ class TopicAdmin:
                         raise port.BusUnavailableError(refusal.text) from error
                     raise failures.unavailable(self._bootstrap, "connecting") from error
                 await self._clock.sleep(kafka_settings.CONNECT_ATTEMPT_S)
+                servers = await bootstrap.answering(self._bootstrap, self._settings.connect_timeout_s)
             else:
                 self._client = client
                 return
