@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -90,15 +91,23 @@ class Member:
 
 @contextlib.asynccontextmanager
 async def joined(
-    place: buses.Place, group: str, topics: Sequence[str], *, member: str | None = None
+    place: buses.Place,
+    group: str,
+    topics: Sequence[str],
+    *,
+    member: str | None = None,
+    own_bytes_max: int | None = None,
 ) -> AsyncIterator[Member]:
-    """A member that has joined; it is killed at the end if it still lives."""
+    """A member that has joined; it is killed at the end if it still lives.
+
+    `own_bytes_max` limits its memory less what the files that it maps have in it.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.support.members",
         place.as_json(),
-        json.dumps({"group": group, "topics": list(topics), "member": member}),
+        json.dumps({"group": group, "topics": list(topics), "member": member, "own_bytes_max": own_bytes_max}),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -167,12 +176,11 @@ class _Told:
 
         AIOKafkaConnection.send = stopping
 
-    async def memory_bytes_max(self) -> int:
-        """The most memory that the process ever had."""
-        # Not getrusage: its maximum begins with that of the parent.
+    async def own_bytes(self) -> int:
+        """What counts against `own_bytes_max` now."""
         text = await asyncio.to_thread(Path("/proc/self/status").read_text)
         status = dict(line.split(":", 1) for line in text.splitlines())
-        return int(status["VmHWM"].split()[0]) * 1024
+        return int(status["VmData"].split()[0]) * 1024
 
     async def get(self, table: str, partition: int, keys: list[str]) -> list[str | None]:
         """See port.Consumer.state_get."""
@@ -191,6 +199,8 @@ class _Told:
 async def _main(place: str, options: str) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
     chosen = json.loads(options)
+    if chosen["own_bytes_max"] is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (chosen["own_bytes_max"], chosen["own_bytes_max"]))
     loop = asyncio.get_running_loop()
     async with (
         buses.open_bus(buses.Place.from_json(place)) as bus,

@@ -8,13 +8,14 @@ second record of a batch would not see what the first one wrote.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import groupby, islice
 
 from sixfold.bus import port
 from sixfold.context import TableReader
 
-ROWS_MAX = 10_000
-"""Rows kept for reading, of one table's partition; at 1 KB each, 10 MB."""
+ROWS_MAX = 4_000
+"""Rows kept for reading, of one table's partition; at 1 KB each, 4 MB. More of them cost more, too: a processor's caches
+are smaller."""
 DROPPED = 10
 """One of so many goes when there are too many, the oldest ones: one by one they would be ever slower to find."""
 
@@ -22,13 +23,14 @@ DROPPED = 10
 class _Share:
     """What is known of one table's partition."""
 
-    __slots__ = ("rows", "unsettled")
+    __slots__ = ("rows", "settles", "unsettled")
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes | None] = {}
-        """As the next handler must see them; None is a row that is not there."""
+        """As the bus has them; None is a row that is not there."""
         self.unsettled: dict[bytes, port.StatePut] = {}
-        """Those that the bus has not stored yet; `rows` has them, too."""
+        """What is to be stored over them."""
+        self.settles = 0
 
 
 class Tables:
@@ -42,13 +44,21 @@ class Tables:
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """The row as the next handler must see it."""
         share = self._share(table, partition)
+        if key in share.unsettled:
+            return share.unsettled[key].value
         if key in share.rows:
             return share.rows[key]
-        value = await self._reader.state_get(table, partition, key)
-        if key in share.rows:  # another handler wrote or read it meanwhile
-            return share.rows[key]
-        self._keep(share, key, value)
-        return value
+        while True:
+            settles = share.settles
+            value = await self._reader.state_get(table, partition, key)
+            if key in share.unsettled:  # another handler wrote it meanwhile
+                return share.unsettled[key].value
+            if key in share.rows:
+                return share.rows[key]
+            if share.settles == settles:  # else it may have been written, settled and dropped from memory meanwhile
+                share.rows[key] = value
+                self._trim(share.rows)
+                return value
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
         """All rows of a table's partition in key order, unsettled writes included."""
@@ -60,16 +70,20 @@ class Tables:
     def wrote(self, puts: Iterable[port.StatePut]) -> None:
         """A handler returned, having written these."""
         for put in puts:
-            share = self._share(put.table, put.partition)
-            share.unsettled[put.key] = put
-            self._keep(share, put.key, put.value)
+            self._share(put.table, put.partition).unsettled[put.key] = put
 
     def settled(self, puts: Iterable[port.StatePut]) -> None:
         """The bus has stored these."""
-        for put in puts:
-            unsettled = self._share(put.table, put.partition).unsettled
-            if unsettled.get(put.key) is put:  # else a later handler wrote the row again meanwhile
-                del unsettled[put.key]
+        for (table, partition), group in groupby(puts, lambda put: (put.table, put.partition)):
+            share = self._share(table, partition)
+            share.settles += 1
+            rows, unsettled = share.rows, share.unsettled
+            for put in group:
+                key = put.key
+                if unsettled.get(key) is put:  # else a later handler wrote the row again meanwhile
+                    del unsettled[key]
+                rows[key] = put.value
+            self._trim(rows)
 
     def _share(self, table: str, partition: int) -> _Share:
         share = self._shares.get((table, partition))
@@ -77,11 +91,8 @@ class Tables:
             share = self._shares[table, partition] = _Share()
         return share
 
-    def _keep(self, share: _Share, key: bytes, value: bytes | None) -> None:
-        rows = share.rows
-        rows[key] = value
+    def _trim(self, rows: dict[bytes, bytes | None]) -> None:
         if len(rows) > self._rows_max:
-            for each in list(islice(rows, self._rows_max // DROPPED + 1)):
-                kept = rows.pop(each)
-                if each in share.unsettled:
-                    rows[each] = kept  # to the end, so that it does not keep those behind it from going
+            more = len(rows) - self._rows_max + self._rows_max // DROPPED
+            for each in list(islice(rows, more)):
+                del rows[each]

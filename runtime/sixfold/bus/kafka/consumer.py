@@ -70,6 +70,9 @@ class KafkaConsumer:
             release=self._settling.release,
             revoke_timeout_s=revoke_timeout_s,
         )
+        self._readable: set[tuple[str, int]] = set()
+        """Partitions of tables of which reading was found to be in order, while the member owns what it did then."""
+        self._readable_of = self._members.owned
 
     async def __aenter__(self) -> Self:
         for name in self._names or sorted({partition.topic for partition in self._pinned}):
@@ -260,7 +263,9 @@ class KafkaConsumer:
         return None if self._standby is None else self._standby.lag
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
-        self._check_state(table, partition)
+        members = self._members
+        if self._readable_of is not members.owned or (table, partition) not in self._readable or not members.taken_over:
+            self._check_state(table, partition)
         return self._settling.tables.get(table, partition, key)
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
@@ -277,6 +282,9 @@ class KafkaConsumer:
             raise errors.UsageError("this consumer has no group, so no state; give `assign` a group")
         if not self._members.taken_over or partition not in self._members.numbers:
             raise failures.fenced(f"table {table!r} of partition {partition}")
+        if self._readable_of is not self._members.owned:
+            self._readable_of, self._readable = self._members.owned, set()
+        self._readable.add((table, partition))
 
     async def seek(self, partition: port.TopicPartition, offset: int) -> None:
         client = self._open_client()

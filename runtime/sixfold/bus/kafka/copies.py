@@ -1,52 +1,45 @@
-"""Copies of changelogs on this machine's disk, in one SQLite file for each member of a group that runs here.
+"""Copies of changelogs on this machine's disk, in one LMDB file for each member of a group that runs here.
 
 The changelog is the truth and the file may be lost at any time, so nothing of it is synced to disk, and what is stored in
-quick succession is committed together: a member that is killed loses the last moment of it. It is kept when its member
-ends: the next one reads only what was added since. `TABLES/<group>.<n>.sqlite` belongs to the process that has it
-locked; whoever comes takes the lowest that is free, so a restart finds its own again.
+quick succession waits in memory and is written together, in the order of the keys: neighbours go into the same page. A
+member that is killed loses the last moment of it. The file is kept when its member ends: the next one reads only what was
+added since. `TABLES/<group>.<n>.lmdb` belongs to the process that has the file `.lock` beside it locked; whoever comes
+takes the lowest that is free, so a restart finds its own again.
 
-Rows are appended in the order in which they come, and an index tells where they are: a restore then writes each page
-once, and takes a fifth of what a table clustered by key takes.
-
-A file is used again only on the boot of the machine that wrote it: after a power loss it could hold anything.
+LMDB since a row that is stored or read is dearest where there are many: a third of what SQLite takes of a million.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
-import uuid
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import apsw
+import lmdb
 
 from sixfold import clock as clocks
 from sixfold.bus import port
+from sixfold.bus.kafka import lmdb_file
 
 FOLDER = "tables"
 """In the data folder."""
-CACHE_KIB = 32 * 1024
-"""Memory for pages of one file, however large the tables are."""
-WAL_PAGES = 8_000
-"""32 MiB: while a table is restored in the order of its log, each page is written to several times before it moves."""
-COMMIT_S = 1.0
-"""A commit writes each page that was touched: it is due this long after the last one, when more is stored."""
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_FORMAT = "1"
-_SCHEMA = """
-CREATE TABLE meta(written_by TEXT NOT NULL) STRICT;
-CREATE TABLE copies(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, partition INTEGER NOT NULL, topic_id BLOB,
-    next_offset INTEGER NOT NULL, synced_ms INTEGER NOT NULL, UNIQUE(topic, partition)) STRICT;
-CREATE TABLE dropped(id INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE reflected(
-    copy INTEGER NOT NULL, topic TEXT NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY(copy, topic)) STRICT, WITHOUT ROWID;
-CREATE TABLE rows(
-    copy INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, UNIQUE(copy, key)) STRICT;
-"""
+BYTES_MAX = 1 << 40
+"""A file's limit. It is address space that is set aside, not disk nor memory."""
+WRITE_S = 1.0
+"""What is stored is written this long after the last write, when more comes."""
+WAITING_ROWS = 4_096
+"""Or when so many rows wait: the pages that they touch are in memory for a moment, 4 KiB for each at most."""
+WAITING_BYTES = 8 * 1024 * 1024
+"""Or so many bytes of them."""
+_COPY = struct.Struct(">IQQ")
+"""Number, next offset and `synced_ms`; the topic's id follows, if it has one."""
+_NUMBER = struct.Struct(">I")
+_OFFSET = struct.Struct(">Q")
+_LAST = b"\0"
+"""Under it instead of a topic's partition is the last number that was given."""
 
 
 class Copy(NamedTuple):
@@ -59,49 +52,80 @@ class Copy(NamedTuple):
     """When it was last known to hold all up to there, in Unix milliseconds."""
 
 
+class Part:
+    """The copy of one partition of a changelog."""
+
+    __slots__ = ("_copies", "copy", "number", "reflected", "rows")
+
+    def __init__(self, copies: Copies, number: bytes | None) -> None:
+        self._copies = copies
+        self.number = number
+        """Its rows in the file begin with it; None while it has none there."""
+        self.copy: Copy | None = None
+        """With `rows` and `reflected` what was stored and is not written yet."""
+        self.rows: dict[bytes, bytes | None] = {}
+        self.reflected: dict[str, int] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """A row."""
+        if key in self.rows:
+            return self.rows[key]
+        number = self.number
+        return None if number is None else self._copies.read(number, key)
+
+    def is_written(self) -> None:
+        """Nothing waits any more."""
+        self.copy = None
+        self.rows = {}
+        self.reflected = {}
+
+
 class Copies:
     """One member's file. Its calls take microseconds a row, so they need no thread of their own."""
 
-    def __init__(self, data_dir: Path, group_prefix: str, clock: clocks.Clock) -> None:
+    def __init__(self, data_dir: Path, group_prefix: str, clock: clocks.Clock, *, bytes_max: int = BYTES_MAX) -> None:
         self._clock = clock
         self._folder = data_dir / FOLDER
         self._prefix = group_prefix
         self._path = self._folder
-        self._open: apsw.Connection | None = None
-        self._reading: apsw.Cursor | None = None
-        """Made once: every row that is not in memory is read by it."""
-        self._numbers: dict[tuple[str, int], int] = {}
-        self._committed_s = -math.inf
+        self._bytes_max = bytes_max
+        self._open: lmdb_file.LmdbFile | None = None
+        self._parts: dict[tuple[str, int], Part] = {}
+        self._waiting_rows = self._waiting_bytes = 0
+        self._written_s = -math.inf
         self.losses = 0
         """How often what was stored last was lost again, as the disk did not take it: then nothing read before is sure."""
 
     def close(self) -> None:
-        """Let go of the file; another member may take it up."""
-        connection, self._open, self._reading = self._open, None, None
-        self._numbers.clear()
-        if connection is not None:
-            with contextlib.suppress(apsw.Error):  # the next one reads it again
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-            connection.close()
+        """Write what waits, and let go of the file; another member may take it up."""
+        if self._open is not None:
+            with contextlib.suppress(port.BusUnavailableError):  # the next one reads it again
+                self._write()
+        file, self._open = self._open, None
+        self._parts.clear()
+        if file is not None:
+            file.close()
 
     def find(self, topic: str, partition: int) -> Copy | None:
-        """What the file has of a partition."""
+        """What there is of a partition."""
+        waiting = self.part(topic, partition).copy
+        if waiting is not None:
+            return waiting
         with self._failing():
-            found = self._connection.execute(
-                "SELECT topic_id, next_offset, synced_ms FROM copies WHERE topic = ? AND partition = ?",
-                (topic, partition),
-            ).fetchone()
-            return None if found is None else Copy(*found)
+            found = self._file.transaction.get(_name(topic, partition), db=self._file.copies)
+        if found is None:
+            return None
+        _, next_offset, synced_ms = _COPY.unpack_from(found)
+        return Copy(found[_COPY.size :] or None, next_offset, synced_ms)
 
     def drop(self, topic: str, partition: int) -> None:
-        """Forget what the file has of a partition; `sweep` deletes its rows."""
-        with self._writing() as connection:
-            self._numbers.pop((topic, partition), None)
-            connection.execute(
-                "INSERT INTO dropped SELECT id FROM copies WHERE topic = ?1 AND partition = ?2", (topic, partition)
-            )
-            connection.execute("DELETE FROM copies WHERE topic = ? AND partition = ?", (topic, partition))
+        """Forget what there is of a partition; `sweep` deletes its rows."""
+        with self._writing() as file:
+            part = self.part(topic, partition)
+            if part.number is not None:
+                file.transaction.put(part.number, b"", db=file.dropped)
+                file.transaction.delete(_name(topic, partition), db=file.copies)
+                part.number = None
 
     def store(
         self,
@@ -115,162 +139,156 @@ class Copies:
 
         Raises BusUnavailableError where the disk does not take it; then earlier ones may be lost, too (`losses`).
         """
-        with self._writing() as connection:
-            connection.execute(
-                "INSERT INTO copies(topic, partition, topic_id, next_offset, synced_ms) VALUES(?,?,?,?,?)"
-                " ON CONFLICT DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset,"
-                " synced_ms = excluded.synced_ms",
-                (topic, partition, *copy),
-            )
-            number = self._number(topic, partition)
-            newest = sorted(dict(rows).items())  # neighbours go into the same page
-            put = [(number, key, value) for key, value in newest if value is not None]
-            connection.executemany(
-                "INSERT INTO rows VALUES(?,?,?) ON CONFLICT DO UPDATE SET value = excluded.value", put
-            )
-            gone = [(number, key) for key, value in newest if value is None]
-            connection.executemany("DELETE FROM rows WHERE copy = ? AND key = ?", gone)
-            connection.executemany(
-                "INSERT INTO reflected VALUES(?,?,?) ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)",
-                [(number, name, offset) for name, offset in reflected.items()],
-            )
+        part = self.part(topic, partition)
+        part.copy = copy
+        newest, before = dict(rows), len(part.rows)
+        part.rows.update(newest)
+        for name, offset in reflected.items():
+            part.reflected[name] = max(offset, part.reflected.get(name, 0))
+        self._waiting_rows += len(part.rows) - before
+        self._waiting_bytes += sum(map(len, newest)) + sum(map(len, filter(None, newest.values())))
+        if (
+            self._waiting_rows >= WAITING_ROWS
+            or self._waiting_bytes >= WAITING_BYTES
+            or self._clock.monotonic() - self._written_s >= WRITE_S
+        ):
+            self._write()
 
-    def get(self, topic: str, partition: int, key: bytes) -> bytes | None:
-        """A row."""
-        number = self._number(topic, partition)
+    def part(self, topic: str, partition: int) -> Part:
+        """The copy of one partition, to read rows of; good for as long as nothing is lost."""
+        part = self._parts.get((topic, partition))
+        if part is None:
+            with self._failing():
+                found = self._file.transaction.get(_name(topic, partition), db=self._file.copies)
+            number = None if found is None else found[: _NUMBER.size]
+            part = self._parts[topic, partition] = Part(self, number)
+        return part
+
+    def read(self, number: bytes, key: bytes) -> bytes | None:
+        """A row that is in the file."""
         try:
-            if self._reading is None:
-                self._reading = self._connection.cursor()
-            found = self._reading.execute("SELECT value FROM rows WHERE copy = ? AND key = ?", (number, key))
-            return found.get  # type: ignore[no-any-return]  # None or bytes
-        except apsw.Error as error:
+            file = self._file
+            return file.rows.get(file.transaction, number, key)
+        except lmdb.Error as error:
             raise self._unavailable(error) from error
 
     def page(self, topic: str, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
         """At most `count` rows in key order, those with keys above `after`."""
+        self._write()
         with self._failing():
-            beyond = "" if after is None else "AND key > ?3"  # a condition that is not there lets the index be used
-            found = self._connection.execute(
-                f"SELECT key, value FROM rows WHERE copy = ?1 {beyond} ORDER BY key LIMIT ?2",  # noqa: S608 - constants
-                (self._number(topic, partition), count, *(() if after is None else (after,))),
-            )
-            return cast("list[tuple[bytes, bytes]]", found.fetchall())
+            number = self.part(topic, partition).number
+            return [] if number is None else self._file.rows.page(self._file.transaction, number, after, count)
 
     def reflected(self, topic: str, partition: int) -> dict[str, int]:
         """The next input offset by input topic, after those that the rows reflect."""
+        self._write()
+        found: dict[str, int] = {}
         with self._failing():
-            return dict(
-                self._connection.execute(
-                    "SELECT topic, offset FROM reflected WHERE copy = ?", (self._number(topic, partition),)
-                )
-            )
+            number = self.part(topic, partition).number
+            if number is not None:
+                with self._file.transaction.cursor(db=self._file.reflected) as cursor:
+                    more = cursor.set_range(number)
+                    while more and cursor.key().startswith(number):
+                        found[cursor.key()[_NUMBER.size :].decode()] = _OFFSET.unpack(cursor.value())[0]
+                        more = cursor.next()
+        return found
 
     def sweep(self, count: int) -> bool:
-        """Delete at most `count` rows of copies that were dropped; true where there may be more."""
-        with self._writing() as connection:
-            execute = connection.execute
-            number = execute("SELECT id FROM dropped LIMIT 1").get
-            if number is None:
+        """Delete about `count` rows of copies that were dropped; true where there may be more."""
+        with self._writing() as file, file.transaction.cursor(db=file.dropped) as dropped:
+            if not dropped.first():
                 return False
-            execute(
-                "DELETE FROM rows WHERE copy = ?1 AND key IN (SELECT key FROM rows WHERE copy = ?1 LIMIT ?2)",
-                (number, count),
-            )
-            if not connection.changes():
-                execute("DELETE FROM reflected WHERE copy = ?", (number,))
-                execute("DELETE FROM dropped WHERE id = ?", (number,))
+            number = dropped.key()
+            if not file.rows.delete(file.transaction, number, count):
+                dropped.delete()
+                with file.transaction.cursor(db=file.reflected) as cursor:
+                    while cursor.set_range(number) and cursor.key().startswith(number):
+                        cursor.delete()
         return True
 
-    def _number(self, topic: str, partition: int) -> int | None:
-        number = self._numbers.get((topic, partition))
-        if number is None:
-            with self._failing():
-                number = self._connection.execute(
-                    "SELECT id FROM copies WHERE topic = ? AND partition = ?", (topic, partition)
-                ).get
-            if number is not None:
-                self._numbers[topic, partition] = number
+    def _write(self) -> None:
+        """Have in the file what waits."""
+        if any(part.copy is not None for part in self._parts.values()):
+            with self._writing():
+                pass
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[lmdb_file.LmdbFile]:
+        """A change to the file, after what waits. All of it is taken or nothing; then what waited is lost."""
+        with self._failing():
+            file = self._file
+            try:
+                for (topic, partition), part in self._parts.items():
+                    if part.copy is not None:
+                        self._put(file, topic, partition, part, part.copy)
+                yield file
+                file.commit()
+                self._written_s = self._clock.monotonic()
+            except BaseException:
+                self.losses += 1
+                self._parts.clear()
+                file.abort()
+                raise
+            finally:
+                self._waiting_rows = self._waiting_bytes = 0
+                for part in self._parts.values():
+                    part.is_written()
+
+    def _put(self, file: lmdb_file.LmdbFile, topic: str, partition: int, part: Part, copy: Copy) -> None:
+        transaction = file.transaction
+        number = part.number = part.number or self._new_number(file)
+        packed = _COPY.pack(_NUMBER.unpack(number)[0], copy.next_offset, copy.synced_ms)
+        transaction.put(_name(topic, partition), packed + (copy.topic_id or b""), db=file.copies)
+        file.rows.put(transaction, number, sorted(part.rows.items()))
+        for name, offset in part.reflected.items():
+            at = number + name.encode()
+            before = transaction.get(at, db=file.reflected)
+            if before is None or _OFFSET.unpack(before)[0] < offset:
+                transaction.put(at, _OFFSET.pack(offset), db=file.reflected)
+
+    @staticmethod
+    def _new_number(file: lmdb_file.LmdbFile) -> bytes:
+        """Never one that was given before: rows of a copy that was dropped may still be there."""
+        (last,) = _NUMBER.unpack(file.transaction.get(_LAST, bytes(_NUMBER.size), db=file.copies))
+        number = _NUMBER.pack(last + 1)
+        file.transaction.put(_LAST, number, db=file.copies)
         return number
 
     @property
-    def _connection(self) -> apsw.Connection:
+    def _file(self) -> lmdb_file.LmdbFile:
         if self._open is None:
             self._open = self._take_one()
         return self._open
 
-    def _take_one(self) -> apsw.Connection:
+    def _take_one(self) -> lmdb_file.LmdbFile:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            written_by = f"{_FORMAT} {_BOOT.read_text().strip() if _BOOT.exists() else uuid.uuid4()}"
             number = 0
-            while (taken := _open(self._file(number), written_by)) is None:
+            while (taken := lmdb_file.take(self._path_of(number), _NUMBER.size, self._bytes_max)) is None:
                 number += 1
         except OSError as error:
             raise port.BusUnavailableError(
                 f"the copies of tables in {self._folder} cannot be used: {error.strerror}; check its path and permissions"
             ) from error
-        self._path = self._file(number)
+        self._path = self._path_of(number)
         return taken
 
-    def _file(self, number: int) -> Path:
-        return self._folder / f"{self._prefix}{number}.sqlite"
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[apsw.Connection]:
-        """A change to the file. All or nothing of it is taken; where nothing is, what was not committed yet is lost."""
-        with self._failing():
-            connection = self._connection
-            try:
-                if not connection.in_transaction:
-                    connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                now_s = self._clock.monotonic()
-                if now_s - self._committed_s >= COMMIT_S:
-                    connection.execute("COMMIT")
-                    self._committed_s = now_s
-            except BaseException:
-                self.losses += 1
-                self._numbers.clear()
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+    def _path_of(self, number: int) -> Path:
+        return self._folder / f"{self._prefix}{number}.lmdb"
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except apsw.Error as error:
+        except lmdb.Error as error:
             raise self._unavailable(error) from error
 
-    def _unavailable(self, error: apsw.Error) -> port.BusUnavailableError:
+    def _unavailable(self, error: lmdb.Error) -> port.BusUnavailableError:
         return port.BusUnavailableError(
             f"the copy of tables {self._path} cannot be used: {error}. Make room where the disk is full; else stop the "
             "process and delete the file, the tables are restored from the cluster"
         )
 
 
-def _open(path: Path, written_by: str) -> apsw.Connection | None:
-    """The file, empty where it is not one that `written_by` left; None where another member has it."""
-    while True:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = apsw.Connection(str(path))
-        try:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF")
-            connection.pragma("journal_mode", "WAL")
-            connection.pragma("cache_size", -CACHE_KIB)
-            connection.pragma("wal_autocheckpoint", WAL_PAGES)
-            connection.execute("BEGIN IMMEDIATE; COMMIT")  # takes the lock, and keeps it
-            if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
-                with connection:
-                    connection.execute(_SCHEMA)
-                    connection.execute("INSERT INTO meta VALUES(?)", (written_by,))
-            if connection.execute("SELECT written_by FROM meta").get == written_by:
-                return connection
-        except (apsw.BusyError, apsw.LockedError):
-            connection.close()
-            return None
-        except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError):
-            pass
-        connection.close()
-        for suffix in ("", "-wal", "-journal"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+def _name(topic: str, partition: int) -> bytes:
+    return b"%b\0%d" % (topic.encode(), partition)

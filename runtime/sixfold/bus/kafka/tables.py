@@ -18,6 +18,7 @@ from sixfold.bus.kafka import settings as kafka_settings
 class _Held(NamedTuple):
     topic: str
     topic_id: bytes | None
+    part: copies.Part
 
 
 class Tables:
@@ -50,7 +51,7 @@ class Tables:
     def get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """A row. Raises BusUnavailableError where the copy cannot be read."""
         held = self._readable(table, partition)
-        return self._copies.get(held.topic, partition, key) if held else None
+        return held.part.get(key) if held else None
 
     def page(self, table: str, partition: int, after: bytes | None) -> list[tuple[bytes, bytes]]:
         """Some rows with keys above `after`, in key order; none where there are no more. Raises as `get`."""
@@ -151,7 +152,7 @@ class Tables:
         await self.restorer.read(spans, watch)
         watch.over()
         for log, table in logs.items():
-            self._held[table, log.partition] = _Held(log.topic, spans[log].topic_id)
+            self._held[table, log.partition] = _Held(log.topic, spans[log].topic_id, self._copies.part(*log))
             self._reflects(log.partition, self._copies.reflected(*log))
         if logs:
             await self.restorer.sweep()
