@@ -8,7 +8,7 @@ second record of a batch would not see what the first one wrote.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby, islice
+from itertools import groupby
 
 from sixfold.bus import port
 from sixfold.context import TableReader
@@ -16,20 +16,20 @@ from sixfold.context import TableReader
 ROWS_MAX = 4_000
 """Rows kept for reading, of one table's partition; at 1 KB each, 4 MB. More of them cost more, too: a processor's caches
 are smaller."""
-DROPPED = 10
-"""One of so many goes when there are too many, the oldest ones: one by one they would be ever slower to find."""
 
 
 class _Share:
     """What is known of one table's partition."""
 
-    __slots__ = ("rows", "settles", "unsettled")
+    __slots__ = ("earlier", "rows", "settles", "unsettled")
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes | None] = {}
-        """As the bus has them; None is a row that is not there."""
+        """Those used last, as the bus has them; None is a row that is not there."""
+        self.earlier: dict[bytes, bytes | None] = {}
+        """Those used before; they go all at once, since one by one they would cost more than to read a few again."""
         self.unsettled: dict[bytes, port.StatePut] = {}
-        """What is to be stored over them."""
+        """What is to be stored over both."""
         self.settles = 0
 
 
@@ -44,21 +44,22 @@ class Tables:
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """The row as the next handler must see it."""
         share = self._share(table, partition)
-        if key in share.unsettled:
-            return share.unsettled[key].value
-        if key in share.rows:
-            return share.rows[key]
         while True:
-            settles = share.settles
-            value = await self._reader.state_get(table, partition, key)
-            if key in share.unsettled:  # another handler wrote it meanwhile
-                return share.unsettled[key].value
+            put = share.unsettled.get(key)
+            if put is not None:
+                return put.value
             if key in share.rows:
                 return share.rows[key]
-            if share.settles == settles:  # else it may have been written, settled and dropped from memory meanwhile
-                share.rows[key] = value
-                self._trim(share.rows)
-                return value
+            if key in share.earlier:
+                value = share.earlier[key]
+            else:
+                settles = share.settles
+                value = await self._reader.state_get(table, partition, key)
+                if share.settles != settles or key in share.rows or key in share.unsettled:
+                    continue  # it may have been written meanwhile, and even settled and dropped from memory again
+            share.rows[key] = value
+            self._trim(share)
+            return value
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
         """All rows of a table's partition in key order, unsettled writes included."""
@@ -83,7 +84,7 @@ class Tables:
                 if unsettled.get(key) is put:  # else a later handler wrote the row again meanwhile
                     del unsettled[key]
                 rows[key] = put.value
-            self._trim(rows)
+            self._trim(share)
 
     def _share(self, table: str, partition: int) -> _Share:
         share = self._shares.get((table, partition))
@@ -91,8 +92,6 @@ class Tables:
             share = self._shares[table, partition] = _Share()
         return share
 
-    def _trim(self, rows: dict[bytes, bytes | None]) -> None:
-        if len(rows) > self._rows_max:
-            more = len(rows) - self._rows_max + self._rows_max // DROPPED
-            for each in list(islice(rows, more)):
-                del rows[each]
+    def _trim(self, share: _Share) -> None:
+        if len(share.rows) >= self._rows_max // 2:
+            share.earlier, share.rows = share.rows, {}

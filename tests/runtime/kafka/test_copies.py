@@ -29,11 +29,12 @@ def rows(copies: Copies, partition: int = 0, at_once: int = 2) -> list[tuple[byt
 
 
 def test_rows_are_replaced_deleted_and_given_in_the_order_of_their_keys(tmp_path: Path) -> None:
-    """Within one store the last of a key counts; None deletes; partitions do not see each other's."""
+    """The last of a key counts, written or not; None deletes; partitions do not see each other's."""
     with contextlib.closing(Copies(tmp_path, "group.", CLOCK)) as copies:
-        copies.store("topic", 0, COPY, [(b"b", b"1"), (b"\xff", b"1"), (b"", b"1"), (b"b", b"2"), (b"c", b"1")], {})
-        copies.store("topic", 0, COPY, [(b"c", None), (b"a", b""), (b"never", None)], {})
-        copies.store("topic", 1, COPY, [(b"b", b"other")], {})
+        copies.store("topic", 0, COPY, {b"b": b"1", b"\xff": b"1", b"": b"1", b"c": b"1"}, {})
+        assert copies.part("topic", 0).get(b"b") == b"1"
+        copies.store("topic", 0, COPY, {b"b": b"2", b"c": None, b"a": b"", b"never": None}, {})
+        copies.store("topic", 1, COPY, {b"b": b"other"}, {})
         assert rows(copies) == [(b"", b"1"), (b"a", b""), (b"b", b"2"), (b"\xff", b"1")]
         assert rows(copies, 1) == [(b"b", b"other")]
         assert copies.part("topic", 0).get(b"b") == b"2"
@@ -44,13 +45,13 @@ def test_rows_are_replaced_deleted_and_given_in_the_order_of_their_keys(tmp_path
 def test_what_a_copy_reflects_only_rises_and_goes_with_it(tmp_path: Path) -> None:
     """The furthest offset of each input counts; a copy that is dropped has neither rows nor offsets."""
     with contextlib.closing(Copies(tmp_path, "group.", CLOCK)) as copies:
-        copies.store("topic", 0, COPY, [(b"k", b"v")], {"one": 5, "two": 1})
-        copies.store("topic", 0, Copy(b"id", 9, 2), [], {"one": 3, "two": 2})
+        copies.store("topic", 0, COPY, {b"k": b"v"}, {"one": 5, "two": 1})
+        copies.store("topic", 0, Copy(b"id", 9, 2), {}, {"one": 3, "two": 2})
         assert copies.reflected("topic", 0) == {"one": 5, "two": 2}
         assert copies.find("topic", 0) == Copy(b"id", 9, 2)
         copies.drop("topic", 0)
         assert copies.find("topic", 0) is None
-        copies.store("topic", 0, COPY, [(b"new", b"v")], {})
+        copies.store("topic", 0, COPY, {b"new": b"v"}, {})
         while copies.sweep(1):
             pass
         assert rows(copies) == [(b"new", b"v")]
@@ -61,7 +62,7 @@ def test_each_open_file_is_one_members_and_what_it_leaves_is_taken_up_again(tmp_
     """Two members of one group have two files, also in one process; a third gets the first that is free."""
     one, two = Copies(tmp_path, "group.", CLOCK), Copies(tmp_path, "group.", CLOCK)
     for copies, value in ((one, b"one"), (two, b"two")):
-        copies.store("topic", 0, COPY, [(b"k", value)], {})
+        copies.store("topic", 0, COPY, {b"k": value}, {})
     assert (one.part("topic", 0).get(b"k"), two.part("topic", 0).get(b"k")) == (b"one", b"two")
     one.close()
     with contextlib.closing(Copies(tmp_path, "group.", CLOCK)) as three, contextlib.closing(two):
@@ -75,18 +76,18 @@ def test_a_full_file_loses_a_moment_at_most_and_says_so(tmp_path: Path) -> None:
     """What was committed stays, with how far it goes; what came after is told as lost, and what comes next is taken."""
     clock = ManualClock(0)
     with contextlib.closing(Copies(tmp_path, "group.", clock, bytes_max=256 * 1024)) as copies:
-        copies.store("topic", 0, COPY, [(b"k", b"1")], {})
+        copies.store("topic", 0, COPY, {b"k": b"1"}, {})
         clock.advance(WRITE_S)
-        copies.store("topic", 0, Copy(b"id", 8, 1), [(b"k", b"2")], {})
-        copies.store("topic", 0, Copy(b"id", 9, 1), [(b"k", b"3")], {})
+        copies.store("topic", 0, Copy(b"id", 8, 1), {b"k": b"2"}, {})
+        copies.store("topic", 0, Copy(b"id", 9, 1), {b"k": b"3"}, {})
         assert (copies.part("topic", 0).get(b"k"), copies.losses) == (b"3", 0)
         clock.advance(WRITE_S)
         with pytest.raises(port.BusUnavailableError, match="Make room where the disk is full"):
-            copies.store("topic", 1, COPY, [(b"%d" % number, bytes(1000)) for number in range(1000)], {})
+            copies.store("topic", 1, COPY, {b"%d" % number: bytes(1000) for number in range(1000)}, {})
         assert copies.losses == 1
         assert (copies.part("topic", 0).get(b"k"), copies.find("topic", 0)) == (b"2", Copy(b"id", 8, 1))
         assert (copies.part("topic", 1).get(b"1"), copies.find("topic", 1)) == (None, None)
-        copies.store("topic", 0, Copy(b"id", 10, 1), [(b"k", b"4")], {})
+        copies.store("topic", 0, Copy(b"id", 10, 1), {b"k": b"4"}, {})
     with contextlib.closing(Copies(tmp_path, "group.", clock)) as again:
         assert (again.part("topic", 0).get(b"k"), again.find("topic", 0)) == (b"4", Copy(b"id", 10, 1))
 
@@ -99,7 +100,7 @@ def test_what_waits_to_be_written_has_a_limit(
     monkeypatch.setattr(kafka_copies, limit, most)
     with contextlib.closing(Copies(tmp_path, "group.", CLOCK)) as copies:
         for number in range(50):
-            copies.store("topic", 0, Copy(b"id", number, 1), [(b"%d" % (number % 25), bytes(100_000))], {})
+            copies.store("topic", 0, Copy(b"id", number, 1), {b"%d" % (number % 25): bytes(100_000)}, {})
             assert copies.part("topic", 0).get(b"0") == bytes(100_000)
             assert copies._waiting_rows == sum(len(part.rows) for part in copies._parts.values()) < 11
         with contextlib.closing(copies._open):  # type: ignore[type-var]  # as one that is killed
@@ -126,9 +127,9 @@ def test_keys_of_any_length_are_kept_in_their_order(
     """LMDB itself takes 511 bytes."""
     expected: dict[bytes, bytes] = {}
     with contextlib.closing(Copies(tmp_path_factory.mktemp("d"), "group.", CLOCK)) as copies:
-        copies.store("topic", 1, COPY, [(b"x" * 480, b"other")], {})
+        copies.store("topic", 1, COPY, {b"x" * 480: b"other"}, {})
         for stored in stores:
-            copies.store("topic", 0, COPY, stored, {})
+            copies.store("topic", 0, COPY, dict(stored), {})
             for key, value in stored:
                 expected.pop(key, None)
                 if value is not None:
@@ -141,7 +142,7 @@ def test_keys_of_any_length_are_kept_in_their_order(
             pass
         assert rows(copies) == []
         assert rows(copies, 1) == [(b"x" * 480, b"other")]
-        copies.store("topic", 0, COPY, [], {})
+        copies.store("topic", 0, COPY, {}, {})
         assert rows(copies) == []
 
 
@@ -149,7 +150,7 @@ def test_keys_of_any_length_are_kept_in_their_order(
 def test_a_file_that_is_not_what_was_written_is_made_anew(tmp_path: Path, harm: str) -> None:
     """Reading pages that are not there would kill the process."""
     with contextlib.closing(Copies(tmp_path, "group.", CLOCK)) as copies:
-        copies.store("topic", 0, COPY, [(b"%d" % number, bytes(1000)) for number in range(1000)], {})
+        copies.store("topic", 0, COPY, {b"%d" % number: bytes(1000) for number in range(1000)}, {})
     file = tmp_path / FOLDER / "group.0.lmdb"
     match harm:
         case "garbage":
@@ -163,7 +164,7 @@ def test_a_file_that_is_not_what_was_written_is_made_anew(tmp_path: Path, harm: 
     for expected in (None, Copy(b"id", 7, 1)):
         with contextlib.closing(Copies(tmp_path, "group.", CLOCK)) as copies:
             assert copies.find("topic", 0) == expected
-            copies.store("topic", 0, COPY, [(b"k", b"v")], {})
+            copies.store("topic", 0, COPY, {b"k": b"v"}, {})
             assert rows(copies) == [(b"k", b"v")]
 
 

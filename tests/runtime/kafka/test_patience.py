@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sixfold.bus.kafka.patience import MAX_MS, Patience
+import pytest
+
+from sixfold.bus.kafka.patience import BEAT_MAX_S, MAX_MS, Patience
+from sixfold.bus.kafka.settings import KafkaSettings
 
 
 class Fetcher:
@@ -30,3 +33,15 @@ def test_many_ask_more_seldom_and_few_as_often_as_was_set() -> None:
     while len(fetchers) > 1:
         patience.remove(fetchers.pop())
     assert waits() == {250}
+
+
+def test_many_send_heartbeats_more_seldom() -> None:
+    """Never so seldom that a group could take a member for dead: it waits ten seconds by default."""
+    patience, fetchers = Patience(250), [Fetcher() for _ in range(200)]
+    beats = []
+    for fetcher in fetchers:
+        patience.add(fetcher)
+        beats.append(patience.beat_s)
+    assert beats[24] == pytest.approx(KafkaSettings().heartbeat_s)
+    assert beats[49] == pytest.approx(1.0)
+    assert beats[199] == BEAT_MAX_S < KafkaSettings().session_timeout_s / 4

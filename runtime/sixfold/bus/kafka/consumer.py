@@ -156,10 +156,13 @@ class KafkaConsumer:
 
     def _watch_heartbeats(self) -> None:
         """Note when the coordinator last knew us: after a session timeout without that, others own our partitions."""
-        coordinator, clock = self._client._coordinator, self._shared.clock
+        coordinator, clock, settings = self._client._coordinator, self._shared.clock, self._shared.settings
         beat = coordinator._do_heartbeat
 
         async def noted() -> bool:
+            beat_s = self._shared.patience.beat_s
+            if beat_s > settings.heartbeat_s:  # which is all that aiokafka waits, less what the heartbeat takes
+                await asyncio.sleep(beat_s)
             sent_s = clock.monotonic()
             alive: bool = await beat()
             if alive:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +71,13 @@ class Part:
         if key in self.rows:
             return self.rows[key]
         number = self.number
-        return None if number is None else self._copies.read(number, key)
+        if number is None:
+            return None
+        file = self._copies.file
+        try:
+            return file.rows.get(file.transaction, number, key)
+        except lmdb.Error as error:
+            raise self._copies.unavailable(error) from error
 
     def is_written(self) -> None:
         """Nothing waits any more."""
@@ -112,7 +118,7 @@ class Copies:
         if waiting is not None:
             return waiting
         with self._failing():
-            found = self._file.transaction.get(_name(topic, partition), db=self._file.copies)
+            found = self.file.transaction.get(_name(topic, partition), db=self.file.copies)
         if found is None:
             return None
         _, next_offset, synced_ms = _COPY.unpack_from(found)
@@ -132,7 +138,7 @@ class Copies:
         topic: str,
         partition: int,
         copy: Copy,
-        rows: Iterable[tuple[bytes, bytes | None]],
+        rows: Mapping[bytes, bytes | None],
         reflected: Mapping[str, int],
     ) -> None:
         """Take in rows (None deletes) and what they reflect; the copy is as `copy` says then.
@@ -141,12 +147,12 @@ class Copies:
         """
         part = self.part(topic, partition)
         part.copy = copy
-        newest, before = dict(rows), len(part.rows)
-        part.rows.update(newest)
+        before = len(part.rows)
+        part.rows.update(rows)
         for name, offset in reflected.items():
             part.reflected[name] = max(offset, part.reflected.get(name, 0))
         self._waiting_rows += len(part.rows) - before
-        self._waiting_bytes += sum(map(len, newest)) + sum(map(len, filter(None, newest.values())))
+        self._waiting_bytes += sum(map(len, rows)) + sum(map(len, filter(None, rows.values())))
         if (
             self._waiting_rows >= WAITING_ROWS
             or self._waiting_bytes >= WAITING_BYTES
@@ -159,25 +165,17 @@ class Copies:
         part = self._parts.get((topic, partition))
         if part is None:
             with self._failing():
-                found = self._file.transaction.get(_name(topic, partition), db=self._file.copies)
+                found = self.file.transaction.get(_name(topic, partition), db=self.file.copies)
             number = None if found is None else found[: _NUMBER.size]
             part = self._parts[topic, partition] = Part(self, number)
         return part
-
-    def read(self, number: bytes, key: bytes) -> bytes | None:
-        """A row that is in the file."""
-        try:
-            file = self._file
-            return file.rows.get(file.transaction, number, key)
-        except lmdb.Error as error:
-            raise self._unavailable(error) from error
 
     def page(self, topic: str, partition: int, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
         """At most `count` rows in key order, those with keys above `after`."""
         self._write()
         with self._failing():
             number = self.part(topic, partition).number
-            return [] if number is None else self._file.rows.page(self._file.transaction, number, after, count)
+            return [] if number is None else self.file.rows.page(self.file.transaction, number, after, count)
 
     def reflected(self, topic: str, partition: int) -> dict[str, int]:
         """The next input offset by input topic, after those that the rows reflect."""
@@ -186,7 +184,7 @@ class Copies:
         with self._failing():
             number = self.part(topic, partition).number
             if number is not None:
-                with self._file.transaction.cursor(db=self._file.reflected) as cursor:
+                with self.file.transaction.cursor(db=self.file.reflected) as cursor:
                     more = cursor.set_range(number)
                     while more and cursor.key().startswith(number):
                         found[cursor.key()[_NUMBER.size :].decode()] = _OFFSET.unpack(cursor.value())[0]
@@ -216,7 +214,7 @@ class Copies:
     def _writing(self) -> Iterator[lmdb_file.LmdbFile]:
         """A change to the file, after what waits. All of it is taken or nothing; then what waited is lost."""
         with self._failing():
-            file = self._file
+            file = self.file
             try:
                 for (topic, partition), part in self._parts.items():
                     if part.copy is not None:
@@ -255,7 +253,8 @@ class Copies:
         return number
 
     @property
-    def _file(self) -> lmdb_file.LmdbFile:
+    def file(self) -> lmdb_file.LmdbFile:
+        """The member's file, opened when it is first needed."""
         if self._open is None:
             self._open = self._take_one()
         return self._open
@@ -281,9 +280,10 @@ class Copies:
         try:
             yield
         except lmdb.Error as error:
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
 
-    def _unavailable(self, error: lmdb.Error) -> port.BusUnavailableError:
+    def unavailable(self, error: lmdb.Error) -> port.BusUnavailableError:
+        """What LMDB says, and what to do."""
         return port.BusUnavailableError(
             f"the copy of tables {self._path} cannot be used: {error}. Make room where the disk is full; else stop the "
             "process and delete the file, the tables are restored from the cluster"

@@ -123,10 +123,10 @@ class Restorer:
             # The last marker may be missing from the end yet; beyond that the log would have lost what we have.
             if offsets.start <= copy.next_offset <= offsets.end + 1 and (0 <= age_ms < age_ms_max or nothing_new):
                 if nothing_new and not 0 <= age_ms < age_ms_max // 4:  # seldom, as it writes
-                    self._copies.store(*log, copy._replace(synced_ms=now_ms), (), {})
+                    self._copies.store(*log, copy._replace(synced_ms=now_ms), {}, {})
                 return Span(topic_id, copy.next_offset, offsets.end, copy.synced_ms, now_ms)
         self._copies.drop(*log)
-        self._copies.store(*log, copies.Copy(topic_id, offsets.start, now_ms), (), {})
+        self._copies.store(*log, copies.Copy(topic_id, offsets.start, now_ms), {}, {})
         return Span(topic_id, offsets.start, offsets.end, now_ms, now_ms)
 
     async def read(self, spans: Spans, watch: Watch) -> None:
@@ -155,7 +155,7 @@ class Restorer:
                 await self._clock.sleep(watch.rest * (self._clock.monotonic() - begun_s))
         for log, span in spans.items():  # over what holds no row, too
             watch.left[log] = 0
-            self._copies.store(*log, copies.Copy(span.topic_id, reader.position(log), span.as_of_ms), (), {})
+            self._copies.store(*log, copies.Copy(span.topic_id, reader.position(log), span.as_of_ms), {}, {})
 
     def _take(
         self, log: port.TopicPartition, span: Span, reader: port.Consumer, records: Sequence[port.Record]
@@ -165,7 +165,7 @@ class Restorer:
             for topic, offset in changelogs.reflected(record.headers).items():
                 reflected[topic] = max(offset, reflected.get(topic, 0))
         copy = copies.Copy(span.topic_id, reader.position(log), span.synced_ms)
-        self._copies.store(*log, copy, ((record.key or b"", record.value) for record in records), reflected)
+        self._copies.store(*log, copy, {record.key or b"": record.value for record in records}, reflected)
 
     async def sweep(self) -> None:
         """Delete what is left of copies that were dropped."""

@@ -92,7 +92,7 @@ class Tables:
             held = self._held[share.table, number]
             # The transaction's marker comes next, as nobody else writes to this partition.
             copy = copies.Copy(held.topic_id, last + 2, clocks.now_ms(self._clock))
-            self._copies.store(held.topic, number, copy, ((row.key, row.value) for row in share.rows), reflected)
+            self._copies.store(held.topic, number, copy, {row.key: row.value for row in share.rows}, reflected)
             self._reflects(number, reflected)
 
     def _reflects(self, number: int, reflected: Mapping[str, int]) -> None:
@@ -109,7 +109,7 @@ class Tables:
         await self._make(needed, offsets)
         for share in shares:
             limit = (await self._admin.find(share.log.topic)).record_bytes_max
-            largest = max(len(row.key) + (len(row.value) if row.value else 0) for row in share.rows)
+            largest = max([len(row.key) + (len(row.value) if row.value else 0) for row in share.rows])
             if largest + checking.size_bytes(None, None, share.headers) > limit:
                 raise port.RecordTooLargeError(
                     f"a row of table {share.table!r} has {largest} bytes with its key, its changelog {share.log.topic!r} "
