@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 BUS ?= embedded
 # Tests wait more than they compute. A file's tests stay in one process, in their order; the longest files come first.
 PROCESSES ?= 2
+SEEDS ?= 500
+FIRST ?= 0
+MUTATION ?=
 REPORTS ?= .pytest_cache
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak clean
+.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak simulate clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -47,6 +50,9 @@ bench-runtime: $(STAMP) ## Measure the runtime beside its Python peers on a real
 
 bench-runtime-soak: $(STAMP) ## Measure a function's memory: a minute idle, ten at full rate
 	$(BIN)/python -m bench.runtime soak
+
+simulate: $(STAMP) ## Let volumes live through faults drawn from seeds (SEEDS=500)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(if $(MUTATION),--mutation $(MUTATION))
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) .sixfold .kafka dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -82,11 +82,16 @@ def ci(folder: Path, *, fails: str = "") -> tuple[int, list[str]]:
 
 
 def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_path: Path) -> None:
-    """The tests, in containers too, the demonstration on both buses; then no Kafka and no engine goes on."""
+    """The tests, in containers too, simulated volumes, the demonstration on both buses; then nothing goes on."""
     code, calls = ci(tmp_path)
     assert code == 0
     made = [call for call in calls if call.startswith("make ")]
-    assert [call.partition(" REPORTS=")[0] for call in made] == ["make test", "make demo", "make demo BUS=kafka"]
+    assert [call.partition(" REPORTS=")[0] for call in made] == [
+        "make test",
+        "make simulate SEEDS=500",
+        "make demo",
+        "make demo BUS=kafka",
+    ]
     assert "-m containers" in MAKEFILE
     assert calls[-1] == "containers stop"
     started = [call.split()[2] for call in calls if call.startswith("local start ")]
@@ -94,7 +99,7 @@ def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_
     assert len(set(started)) == 2, "a broker for each process of the tests"
 
 
-@pytest.mark.parametrize("fails", ["make test", "make demo", "containers image"])
+@pytest.mark.parametrize("fails", ["make test", "make simulate", "make demo", "containers image"])
 def test_checks_that_fail_say_so_and_stop_what_they_started_too(tmp_path: Path, fails: str) -> None:
     """The exit code is not 0, nothing further is run, and the clean-up is the same."""
     code, calls = ci(tmp_path, fails=fails)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.functions.volume.lossy import LossyDisk
-from tests.functions.volume.test_world import run
-from tests.functions.volume.world import REGISTRY, World, Writer, settle
+from tests.simulation.lossy import LossyDisk
+from tests.simulation.test_world import run
+from tests.simulation.world import REGISTRY, World, Writer, settle
 
 from sixfold_events.volume import VolumeReadRequested
 from sixfold_functions.volume import copy as copies

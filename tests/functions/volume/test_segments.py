@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.functions.volume.lossy import LossyDisk
-from tests.functions.volume.world import REGISTRY, World, Writer, settle
+from tests.simulation.lossy import LossyDisk
+from tests.simulation.world import REGISTRY, World, Writer, settle
 
 from sixfold.bus import port
 from sixfold_functions.volume import copy as copies

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from tests.functions.volume import inside
 from tests.functions.volume.faulty import FaultyBus
-from tests.functions.volume.world import StillClock
+from tests.simulation.world import StillClock
 from tests.support import buses
 from tests.support.waiting import eventually
 

@@ -101,9 +101,19 @@ class LossyDisk:
             kept = torn[: rng.randrange(len(torn) + 1)] if inode.content.startswith(inode.synced) else b""
             inode.content = bytearray(inode.synced + kept)
 
+    def end_process(self) -> None:
+        """Locks end with whoever held them; what was written stays readable."""
+        for inode in self._inodes.values():
+            inode.locked = False
+
     def damage(self, path: Path, position: int) -> None:
         """Flip a bit of what lies on the disk."""
-        self._inodes[path].content[position] ^= 0x10
+        inode = self._inodes[path]
+        inode.content[position] ^= 0x10
+        if position < len(inode.synced):
+            synced = bytearray(inode.synced)
+            synced[position] = inode.content[position]
+            inode.synced = bytes(synced)
 
     def cut(self, path: Path, size: int) -> None:
         """Lose the end of a file that lies on the disk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.functions.volume.world import World, Writer, settle
+from tests.simulation.world import World, Writer, settle
 
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import segments

@@ -1,0 +1,101 @@
+"""What must hold of a volume, whatever happens to it; looked at after every step of its life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.simulation.world import World, Writer
+
+INVARIANTS = {
+    "I1": "what a client was told is durable stays, with the same bytes",
+    "I2": "what is durable never goes back, and an epoch begins with all that earlier ones acknowledged",
+    "I3": "no two copies have different bytes for a durable record",
+    "I6": "a writer that another one has followed never gets an acknowledgement again",
+    "I7": "once all is well a write succeeds, and all six copies have everything",
+}
+
+
+class ViolationError(Exception):
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, found: str) -> None:
+        super().__init__(f"{invariant} ({INVARIANTS[invariant]}): {found}")
+        self.invariant = invariant
+
+
+class Checker:
+    """Looks at a world from outside."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        world.told = self._told
+        self._acknowledged: dict[int, int] = {}
+        """The last LSN of which clients were told, by epoch."""
+        self._durable: dict[tuple[str, int], int] = {}
+        """By writer and epoch."""
+        self._began: dict[int, int] = {}
+        """Where each epoch began that was established."""
+        self._settled: dict[int, bytes] = {}
+        """Records that a copy knew to be durable."""
+        self._looked_at: dict[str, int] = {}
+        """Up to where each copy's were compared."""
+
+    def _told(self, writer: Writer, lsn: int, data: bytes) -> None:
+        known = self._world.acknowledged.get(lsn, data)
+        if known != data:
+            raise ViolationError("I1", f"LSN {lsn} was acknowledged as {known!r}, and now as {data!r}")
+        epoch = writer.recovery.epoch
+        newest = max(self._began, default=epoch)
+        if newest > epoch and lsn > self._began[newest]:
+            raise ViolationError(
+                "I6", f"{writer.name} acknowledged LSN {lsn}, a newer epoch began at {self._began[newest]}"
+            )
+        self._acknowledged[epoch] = max(lsn, self._acknowledged.get(epoch, 0))
+
+    def look(self, writers: Iterable[Writer]) -> None:
+        """Raises ViolationError."""
+        for writer in writers:
+            self._look_at_durable(writer)
+            if writer.established and writer.recovery.epoch not in self._began:
+                self._look_at_beginning(writer)
+        for copy in list(self._world.copies):
+            self._look_at_settled(copy)
+
+    def _look_at_durable(self, writer: Writer) -> None:
+        place, lsn = (writer.name, writer.recovery.epoch), writer.tracker.durable_lsn
+        if lsn < self._durable.get(place, 0):
+            raise ViolationError("I2", f"{writer.name} has LSN {lsn} durable, it had {self._durable[place]} before")
+        self._durable[place] = lsn
+
+    def _look_at_beginning(self, writer: Writer) -> None:
+        assert writer.recovery.beginning is not None
+        epoch, began = writer.recovery.epoch, writer.recovery.beginning.durable_lsn
+        earlier = max((lsn for each, lsn in self._acknowledged.items() if each < epoch), default=0)
+        if began < earlier:
+            raise ViolationError("I2", f"{writer.name} begins at LSN {began}, LSN {earlier} had been acknowledged")
+        self._began[epoch] = began
+        self.look_at_content(writer)
+
+    def look_at_content(self, writer: Writer) -> None:
+        """Raises ViolationError where the volume as this writer has it lacks what clients were told of."""
+        found = writer.durable()
+        missing = {
+            lsn: data
+            for lsn, data in self._world.acknowledged.items()
+            if found and lsn <= writer.tracker.durable_lsn and found.get(lsn) != data
+        }
+        for lsn, data in missing.items():
+            raise ViolationError("I1", f"LSN {lsn} was acknowledged as {data!r}, {writer.name} has {found.get(lsn)!r}")
+
+    def _look_at_settled(self, copy: str) -> None:
+        settled = self._world.copies[copy].node.settled_lsn
+        lsn = min(self._looked_at.get(copy, 0), settled) + 1
+        while lsn <= settled and (batches := self._world.batches(copy, lsn, settled)):
+            for batch in batches:
+                for number, data in enumerate(batch.payloads, batch.first_lsn):
+                    if lsn <= number <= settled and self._settled.setdefault(number, data) != data:
+                        raise ViolationError(
+                            "I3", f"{copy} has {data!r} for LSN {number}, not {self._settled[number]!r}"
+                        )
+                lsn = batch.first_lsn + len(batch.payloads)
+        self._looked_at[copy] = min(lsn - 1, settled)

@@ -1,0 +1,307 @@
+"""One life of a volume, drawn from a seed: clients append, things break, and each step is followed by a look at it.
+
+Each step draws from a generator of its own, of the seed and the step's number: one that is left out changes nothing of
+what the others draw. That is how a life that fails is made shorter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from tests.simulation.checks import Checker, ViolationError
+from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.world import World, Writer, settle
+
+from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import segments
+from sixfold_functions.volume.core import layout
+
+SECONDS = 30.0
+APPENDS = 1_000
+"""A life takes so much virtual time, and so many records are acknowledged in it, at least,"""
+STEPS_MAX = 2_500
+"""unless it takes more steps than this."""
+LOST_MAX = 2
+"""Copies that may be without what they once acknowledged: any three of the four others still meet every write quorum."""
+SEGMENT_BYTES = (600, 4_000, segments.SEGMENT_BYTES_MAX)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which life."""
+
+    seed: int
+    mutation: str = ""
+    """One of MUTATIONS, or none."""
+    left_out: frozenset[int] = frozenset()
+    """Steps that do not happen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How it went."""
+
+    plan: Plan
+    violation: str
+    """Empty where all held."""
+    steps: tuple[str, ...]
+    """What each step was."""
+    hits: Counter[str]
+    """How often each fault happened."""
+    appends: int
+    acknowledged: int
+    seconds: float
+    digest: str
+    """Of all that clients were told: the same seed gives the same."""
+
+    @property
+    def invariant(self) -> str:
+        """The one that did not hold."""
+        return self.violation.partition(" ")[0]
+
+
+class Life:
+    """A world, its writers, and what may happen to them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        mutation = MUTATIONS[plan.mutation] if plan.mutation else Mutation()
+        self.world = World(
+            plan.seed,
+            honest_disks=mutation.honest_disks,
+            quorum=mutation.quorum,
+            segment_bytes_max=SEGMENT_BYTES[plan.seed % len(SEGMENT_BYTES)],
+        )
+        self.world.copy_made, self.world.writer_made = mutation.copy, mutation.writer
+        for copy in self.world.copies.values():
+            mutation.copy(copy)
+        self.checker = Checker(self.world)
+        self.writers: list[Writer] = []
+        self.steps: list[str] = []
+        self.appends = 0
+        self._away: list[str] = []
+        self._weighted: list[tuple[float, Callable[[], None]]] = [
+            (16, self.append),
+            (40, self.deliver),
+            (24, self.listen),
+            (4, self.tell),
+            (3, self.start),
+            (2, self.cut_off),
+            (1, self.crash_brokers),
+            (1, self.retain),
+            (0.6, self.lose_power),
+            (0.6, self.kill),
+            (0.1, self.black_out),
+            (0.4, self.follow),
+            (0.3, self.turn_over),
+            (0.3, self.wipe),
+            (0.3, self.flip),
+        ]
+
+    @property
+    def _rng(self) -> random.Random:
+        return self.world.rng
+
+    def run(self) -> None:
+        """Raises ViolationError."""
+        self._draw_for(0)
+        self.writers.append(self._new_writer("w0"))
+        self._settle("the first writer")
+        self.world.unreliable = self._rng.choice([0.0, 0.01, 0.05])
+        begun, step = self.world.clock.seconds, 0
+        while step < STEPS_MAX and (self.world.clock.seconds - begun < SECONDS or self.told < APPENDS):
+            step += 1
+            self._draw_for(step)
+            self.world.clock.seconds += self._rng.random() * 0.2
+            weights, happenings = zip(*self._weighted, strict=True)
+            happens = self._rng.choices(happenings, weights)[0]
+            self.steps.append(happens.__name__)
+            if step not in self._plan.left_out:
+                happens()
+                self.checker.look(self.writers[-4:])
+        self.heal()
+
+    @property
+    def told(self) -> int:
+        """Of how many records clients were told."""
+        return len(self.world.acknowledged)
+
+    def _draw_for(self, step: int) -> None:
+        self._rng.seed(self._plan.seed << 24 | step)
+
+    def _new_writer(self, name: str) -> Writer:
+        skew_s, rate = self._rng.uniform(-5, 5), self._rng.choice([0.9, 1.0, 1.1])
+        self.world.hits["clock that is wrong"] += 1
+        return Writer(self.world, name, skew_s=skew_s, clock_rate=rate)
+
+    def _settle(self, what: str) -> None:
+        try:
+            settle(self.world, self.writers[-1])
+        except AssertionError as error:
+            raise ViolationError("I7", f"{what} does not get the volume: {error}") from error
+
+    @property
+    def _writer(self) -> Writer:
+        """Mostly the newest."""
+        return self.writers[-1] if self._rng.random() < 0.8 else self._rng.choice(self.writers[-4:])
+
+    def _hit(self, fault: str) -> None:
+        self.world.hits[fault] += 1
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    def append(self) -> None:
+        writer = self._writer
+        if not writer.superseded:
+            for _ in range(self._rng.choice([1, 5, 10, 25])):
+                writer.append(self._rng.choice([1, 1, 1, 3]))
+                self.appends += 1
+
+    def deliver(self) -> None:
+        here = sorted(set(self.world.copies) - set(self._away))
+        for copy in self._rng.sample(here, min(len(here), 3)):
+            self.world.deliver(copy, self._rng.choice([1, 5, 50, 50]))
+
+    def listen(self) -> None:
+        writer = self._writer
+        if not writer.superseded:
+            writer.listen(self._rng.choice([3, 50, 1000]))
+            writer.pump()
+
+    def tell(self) -> None:
+        self._writer.tell()
+
+    def lose_power(self) -> None:
+        if len(self.world.copies) > 3:
+            self._hit("power lost")
+            self.world.lose_power(self._rng.choice(sorted(self.world.copies)))
+
+    def black_out(self) -> None:
+        """A zone loses power, or all do: what is on the disks must be enough."""
+        zone = self._rng.choice([*layout.ZONES, "all"])
+        self._hit("power lost everywhere" if zone == "all" else "power of a zone lost")
+        for copy in layout.expand(zone):
+            self.world.lose_power(copy)
+
+    def kill(self) -> None:
+        if len(self.world.copies) > 3:
+            self._hit("copy killed")
+            self.world.kill(self._rng.choice(sorted(self.world.copies)))
+
+    def start(self) -> None:
+        for copy in sorted(set(layout.COPIES) - set(self.world.copies))[:1]:
+            self.world.start(copy)
+
+    def follow(self) -> None:
+        self._hit("writer followed")
+        self.writers.append(self._new_writer(f"w{len(self.writers)}"))
+
+    def turn_over(self) -> None:
+        """Those that were cut off are alone with a new writer."""
+        self._away = sorted(set(layout.COPIES) - set(self._away))
+        self._hit("network turned over")
+        self.follow()
+
+    def cut_off(self) -> None:
+        count = self._rng.choice([0, 0, 2, 2, 3])
+        self._away = sorted(self._rng.sample(layout.COPIES, count))
+        if count == 2 and self._rng.random() < 0.5:
+            self._away = list(layout.expand(self._rng.choice(layout.ZONES)))
+            self._hit("zone cut off")
+        elif count:
+            self._hit("copies cut off")
+
+    def crash_brokers(self) -> None:
+        for copy in self._away:
+            self.world.lose_tail(copy)
+
+    def wipe(self) -> None:
+        whole = sorted(set(layout.COPIES) - self._lost())
+        if len(self._lost()) < LOST_MAX:
+            self._hit("folder lost")
+            self.world.lose_disk(self._rng.choice(whole))
+
+    def flip(self) -> None:
+        whole = sorted(set(layout.COPIES) - self._lost())
+        if len(self._lost()) < LOST_MAX:
+            self.world.flip(self._rng.choice(whole))
+
+    def _lost(self) -> set[str]:
+        return self.world.joining() | self.world.flipped
+
+    def retain(self) -> None:
+        self._hit("partition cut by retention")
+        self.world.retain(self._rng.choice(layout.COPIES), self._rng.choice([0, 3, 30]))
+
+    # -- and at the end --------------------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """All faults pass, a new writer comes; everything must work again."""
+        self._draw_for(0)
+        self.world.unreliable, self._away = 0.0, []
+        while missing := sorted(set(layout.COPIES) - set(self.world.copies)):
+            for copy in missing:
+                self.world.start(copy)
+        last = self._new_writer("last")
+        self.writers.append(last)
+        self._settle("the last writer")
+        last.append()
+        self._settle("the last writer")
+        while missing := sorted(set(layout.COPIES) - set(self.world.copies)):  # a flipped bit was found
+            for copy in missing:
+                self.world.start(copy)
+            self._settle("the last writer")
+        if b"last-0" not in self.world.acknowledged.values():
+            raise ViolationError("I7", "the last writer's append is not acknowledged")
+        self.checker.look(self.writers[-4:])
+        self.checker.look_at_content(last)
+        ends = {name: copy.node.prefix.complete_lsn for name, copy in self.world.copies.items()}
+        if self.world.joining() or len(set(ends.values())) > 1:
+            raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
+
+
+def live(plan: Plan) -> Outcome:
+    """One life from its beginning to its end, or to the first thing that does not hold."""
+    life, violation = Life(plan), ""
+    begun = life.world.clock.seconds
+    try:
+        life.run()
+    except ViolationError as error:
+        violation = str(error)
+    except (copies.DurableLostError, copies.PromiseBrokenError, AssertionError) as error:
+        violation = f"I1 a part of the volume stopped: {type(error).__name__}: {error}"
+    told = hashlib.sha256(repr(sorted(life.world.acknowledged.items())).encode()).hexdigest()[:16]
+    return Outcome(
+        plan=plan,
+        violation=violation,
+        steps=tuple(life.steps),
+        hits=life.world.hits,
+        appends=life.appends,
+        acknowledged=len(life.world.acknowledged),
+        seconds=life.world.clock.seconds - begun,
+        digest=told,
+    )
+
+
+def shorten(outcome: Outcome, *, lives_max: int = 200) -> Outcome:
+    """A life that breaks the same invariant with as many of its steps left out as `lives_max` tries find."""
+    kept, size, lives = list(range(1, len(outcome.steps) + 1)), max(len(outcome.steps) // 2, 1), 0
+    while size and lives < lives_max:
+        start = 0
+        while start < len(kept) and lives < lives_max:
+            fewer = kept[:start] + kept[start + size :]
+            lives += 1
+            plan = dataclasses.replace(
+                outcome.plan, left_out=frozenset(range(1, len(outcome.steps) + 1)) - frozenset(fewer)
+            )
+            tried = live(plan)
+            if tried.violation and tried.invariant == outcome.invariant:
+                outcome, kept = tried, [step for step in fewer if step <= len(tried.steps)]
+            else:
+                start += size
+        size //= 2
+    return outcome

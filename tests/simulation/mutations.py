@@ -1,0 +1,64 @@
+"""Volumes that are broken on purpose: the checks are worth something as far as they find these out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+from tests.simulation.world import Writer
+
+from sixfold_events.volume import VolumeCopyAcknowledged
+from sixfold_functions.volume.copy import Copy
+from sixfold_functions.volume.core import recovery
+from sixfold_functions.volume.core.node import Redo
+from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
+from sixfold_functions.volume.core.repair import Fill
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """What is different."""
+
+    quorum: Quorum = FOUR_OF_SIX
+    honest_disks: bool = True
+    copy: Callable[[Copy], None] = lambda copy: None
+    writer: Callable[[Writer], None] = lambda writer: None
+
+
+def _obeys_anyone(copy: Copy) -> None:
+    node, take = copy.node, copy.node.take
+
+    def taken(event: Redo, place: Any) -> bool:
+        return take(msgspec.structs.replace(event, epoch=max(event.epoch, node.epoch)), place)
+
+    node.take = taken  # type: ignore[method-assign]
+
+
+def _believes_anyone(writer: Writer) -> None:
+    tracker, recovered = writer.tracker, writer.recovery
+    on_ack, heard = tracker.on_ack, recovered.on_ack
+
+    def as_ours(ack: VolumeCopyAcknowledged) -> VolumeCopyAcknowledged:
+        if recovered.state is not recovery.State.ESTABLISHED or ack.epoch < recovered.epoch:
+            return ack
+        return msgspec.structs.replace(ack, epoch=recovered.epoch, log_epoch=recovered.epoch)
+
+    tracker.on_ack = lambda ack: on_ack(as_ours(ack))  # type: ignore[method-assign]
+    recovered.on_ack = lambda ack, now: heard(as_ours(ack), now)  # type: ignore[method-assign]
+
+
+def _fills_nothing(writer: Writer) -> None:
+    def due(acks: dict[str, VolumeCopyAcknowledged], now: float, busy: Collection[str] = ()) -> list[Fill]:
+        return []
+
+    writer.plan.due = due  # type: ignore[method-assign]
+
+
+MUTATIONS = {
+    "quorum-of-three": Mutation(quorum=Quorum(write=3)),
+    "acknowledge-before-fsync": Mutation(honest_disks=False),
+    "ignore-epochs": Mutation(copy=_obeys_anyone, writer=_believes_anyone),
+    "skip-gap-fill": Mutation(writer=_fills_nothing),
+}

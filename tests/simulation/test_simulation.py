@@ -1,0 +1,105 @@
+"""The simulator itself: its lives hold, replay, break where the volume is broken on purpose, and are made shorter."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.simulation import life
+from tests.simulation.mutations import MUTATIONS
+
+ROOT = Path(__file__).parents[2]
+SEEDS_MAX = 1_000
+"""A broken volume must be found within so many."""
+
+
+def test_lives_hold_and_every_fault_happens_in_them() -> None:
+    """A few of the seeds that `make simulate` runs; each is long and has most of its appends acknowledged."""
+    hits: Counter[str] = Counter()
+    for seed in range(12):
+        outcome = life.live(life.Plan(seed))
+        assert outcome.violation == ""
+        assert outcome.seconds >= life.SECONDS
+        assert outcome.appends >= life.APPENDS
+        hits += outcome.hits
+    assert sorted(hits) == [
+        "bit flipped",
+        "clock that is wrong",
+        "copies cut off",
+        "copy killed",
+        "flipped bit found",
+        "folder lost",
+        "network turned over",
+        "partition cut by retention",
+        "power lost",
+        "power lost everywhere",
+        "power of a zone lost",
+        "record lost",
+        "record overtaken",
+        "record twice",
+        "tail of a partition lost",
+        "writer followed",
+        "zone cut off",
+    ]
+
+
+def test_a_seed_replays_in_another_process_exactly() -> None:
+    """Whatever Python's hashes are there."""
+    script = (
+        "from tests.simulation import life; o = life.live(life.Plan(3)); print(o.digest, len(o.steps), dict(o.hits))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hashes},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashes in ("0", "17")
+    }
+    assert len(said) == 1
+    assert said.pop().strip()
+
+
+@pytest.mark.parametrize("mutation", sorted(MUTATIONS))
+def test_a_volume_that_is_broken_on_purpose_is_found_out(mutation: str) -> None:
+    """Each of the four ways within a thousand seeds."""
+    outcomes = (life.live(life.Plan(seed, mutation)) for seed in range(SEEDS_MAX))
+    found = next((outcome for outcome in outcomes if outcome.violation), None)
+    assert found is not None
+
+
+def test_a_life_that_fails_is_made_shorter_and_fails_alike() -> None:
+    """So that somebody can follow it: fewer steps, the same invariant, and it replays from what is printed."""
+    outcomes = (life.live(life.Plan(seed, "ignore-epochs")) for seed in range(SEEDS_MAX))
+    found = next(outcome for outcome in outcomes if outcome.violation)
+    shorter = life.shorten(found, lives_max=40)
+    happened = len(shorter.steps) - len(shorter.plan.left_out)
+    assert happened < len(found.steps) / 2
+    assert shorter.invariant == found.invariant
+    assert life.live(dataclasses.replace(shorter.plan)).violation == shorter.violation
+
+
+@pytest.mark.parametrize(("words", "code", "violations"), [([], 0, 0), (["--mutation", "skip-gap-fill"], 0, 1)])
+def test_the_command_counts_faults_and_says_what_did_not_hold(words: list[str], code: int, violations: int) -> None:
+    """One JSON object on the last line; a mutation that is found is a success."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seeds", "4", "--processes", "1", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["violations"] == violations
+    assert ("shortened to" in done.stdout) == bool(violations)
+    assert "writer followed" in done.stdout
