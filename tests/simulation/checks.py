@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.simulation.world import World, Writer
+from tests.simulation.world import World
+from tests.simulation.writer import Writer
 
 INVARIANTS = {
     "I1": "what a client was told is durable stays, with the same bytes",

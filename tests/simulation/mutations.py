@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from tests.simulation.world import Writer
+from tests.simulation.writer import Writer
 
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume.copy import Copy

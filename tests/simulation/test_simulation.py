@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -82,10 +81,10 @@ def test_a_life_that_fails_is_made_shorter_and_fails_alike() -> None:
     outcomes = (life.live(life.Plan(seed, "ignore-epochs")) for seed in range(SEEDS_MAX))
     found = next(outcome for outcome in outcomes if outcome.violation)
     shorter = life.shorten(found, lives_max=40)
-    happened = len(shorter.steps) - len(shorter.plan.left_out)
-    assert happened < len(found.steps) / 2
+    happened = set(range(1, len(shorter.steps) + 1)) - shorter.plan.left_out
+    assert len(happened) < len(found.steps) / 2
     assert shorter.invariant == found.invariant
-    assert life.live(dataclasses.replace(shorter.plan)).violation == shorter.violation
+    assert life.live(shorter.plan).violation == shorter.violation
 
 
 @pytest.mark.parametrize(("words", "code", "violations"), [([], 0, 0), (["--mutation", "skip-gap-fill"], 0, 1)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.simulation.world import World, Writer, settle
+from tests.simulation.world import World
+from tests.simulation.writer import Writer, settle
 
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import segments

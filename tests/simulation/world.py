@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from tests.simulation.lossy import LossyDisk
@@ -18,14 +19,15 @@ from sixfold.bus import port
 from sixfold_events import volume as events
 from sixfold_events.event import Event
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeCopyAcknowledged, VolumeEpochBumped, VolumeReadRequested, VolumeRedoBatch
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import files, segments
-from sixfold_functions.volume.core import layout, recovery, repair, sequencer
+from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
-from sixfold_functions.volume.core.tracker import QuorumTracker
-from sixfold_functions.volume.redo import RedoOutlet
 from sixfold_functions.volume.sender import Parcel
+
+if TYPE_CHECKING:
+    from tests.simulation.writer import Writer
 
 REGISTRY = Registry(
     value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event) and value != Event
@@ -215,9 +217,8 @@ class World:
             count=last_lsn - first_lsn + 1,
             whole_batches=True,
         )
-        try:
-            answer = self.copies[copy].answer(request)
-        except files.LogError:
+        answer = self.copies[copy].answer(request)
+        if answer.error:  # its log is damaged: somebody is told of it, and has the copy begin anew
             self._damaged(copy)
             return []
         found = [REGISTRY.decode_as(VolumeRedoBatch, value) for value in answer.batches]
@@ -226,146 +227,3 @@ class World:
     def lost(self, durable: dict[int, bytes]) -> dict[int, bytes]:
         """What was acknowledged and is not in `durable`."""
         return {lsn: data for lsn, data in self.acknowledged.items() if durable.get(lsn) != data}
-
-
-class Writer:
-    """A writer's cores in a world: what `VolumeWriter` does with them, without a loop."""
-
-    def __init__(self, world: World, name: str, *, skew_s: float = 0.0, clock_rate: float = 1.0) -> None:
-        self.world = world
-        self.name = name
-        self._skew_s = skew_s
-        self._clock_rate = clock_rate
-        self.recovery = recovery.Recovery(6, world.rng.getrandbits(32), grace_s=1.0, quorum=world.quorum)
-        self.tracker = QuorumTracker(world.quorum)
-        self.sequencer: sequencer.Sequencer[None] = sequencer.Sequencer(
-            sequencer.Limits(batch_records_max=4, ahead_records_max=40)
-        )
-        self.plan = repair.RepairPlan(patience_s=0.1, retry_s=0.5, behind_s=0.5, silence_s_max=1.0)
-        self.outlet = RedoOutlet(
-            world, self.recovery, self.sequencer, volume="default", source=f"/{name}", clock=world.clock
-        )
-        self.read = len(world.acks)
-        self.count = 0
-        world.newest_writer = name
-        world.writer_made(self)
-        self.begin(0)
-
-    @property
-    def established(self) -> bool:
-        return self.recovery.state is recovery.State.ESTABLISHED
-
-    @property
-    def superseded(self) -> bool:
-        return self.recovery.state is recovery.State.SUPERSEDED
-
-    @property
-    def now(self) -> float:
-        """By the writer's own clock."""
-        return self.world.clock.seconds * self._clock_rate + self._skew_s
-
-    def begin(self, newest: int) -> None:
-        epoch = self.recovery.begin(newest)
-        self.tracker.begin(epoch)
-        self.begun_at = self.bumped_at = self.now
-        self.bump()
-
-    def bump(self) -> None:
-        self.bumped_at = self.now
-        self.outlet.send(VolumeEpochBumped(volume="default", epoch=self.recovery.epoch, writer=self.name))
-
-    def listen(self, count: int = 1 << 30) -> None:
-        """Take up to `count` acknowledgements, and do what follows from them."""
-        for ack in self.world.acks[self.read : self.read + count]:
-            self.read += 1
-            self.tracker.on_ack(ack)
-            self.recovery.on_ack(ack, self.now)
-            if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
-                self.plan.on_ack(self.tracker.copies[ack.copy], self.recovery.epoch, self.now)
-        self.act()
-
-    def act(self) -> None:
-        world = self.world
-        self.recovery.on_time(self.now)
-        state = self.recovery.state
-        if state in (recovery.State.BUMPING, recovery.State.FILLING) and self.now - self.bumped_at > 1.0:
-            self.bump()
-        if self.world.newest_writer != self.name and state is not recovery.State.ESTABLISHED:
-            return  # two that outbid each other for ever are another test's
-        if state is recovery.State.IDLE or (state is recovery.State.FILLING and self.now - self.begun_at > 8.0):
-            self.begin(0)
-        elif state is recovery.State.TRUNCATING:
-            self.outlet.send(self.outlet.truncation(40))
-            self.recovery.truncation_sent()
-        elif state is recovery.State.FILLING and self.tracker.established():
-            assert self.recovery.beginning is not None
-            source = self.recovery.beginning.source
-            self.sequencer.begin(self.recovery.epoch, source.consistent_lsn, source.consistent_epoch)
-            self.recovery.write_quorum()
-        if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
-            self.fill()
-        if self.established:
-            for append in self.sequencer.on_durable(self.tracker.durable_lsn):
-                for index, data in enumerate(append.records):
-                    world.told(self, append.first_lsn + index, data)
-                    world.acknowledged[append.first_lsn + index] = data
-
-    def fill(self) -> None:
-        world = self.world
-        for fill in self.plan.due(self.tracker.copies, self.now):
-            if fill.truncation:
-                self.outlet.send(self.outlet.truncation(40), fill.copy)
-            if fill.admission:
-                self.outlet.send(self.outlet.admission(self.tracker.copies[fill.copy]), fill.copy)
-            if not fill.last_lsn:
-                continue
-            batches = self.outlet.from_memory(fill.first_lsn, fill.last_lsn) if self.established else []
-            for ack in [] if batches else sorted(self.tracker.copies.values(), key=lambda ack: -ack.complete_lsn):
-                current = ack.epoch == ack.log_epoch == self.tracker.epoch
-                if current and ack.copy in world.copies and ack.copy != fill.copy:
-                    batches = world.batches(ack.copy, fill.first_lsn, fill.last_lsn)
-                    break
-            for batch in batches:
-                self.outlet.again(batch, fill.copy)
-                self.plan.sent(fill.copy, batch.first_lsn + len(batch.payloads) - 1)
-
-    def append(self, records: int = 1) -> None:
-        data = [f"{self.name}-{self.count + index}".encode() for index in range(records)]
-        self.count += records
-        self.sequencer.offer(sequencer.Append(data, None))
-        self.pump()
-
-    def pump(self) -> None:
-        while self.established and (batch := self.sequencer.next_batch()) is not None:
-            self.outlet.send(self.outlet.batch(batch))
-
-    def tell(self) -> None:
-        if self.established:
-            self.outlet.send(self.outlet.nothing_new())
-
-    def durable(self) -> dict[int, bytes]:
-        """The volume as this writer would read it: durable records, from a copy of its epoch."""
-        found: dict[int, bytes] = {}
-        last_lsn = self.tracker.durable_lsn
-        for copy in self.tracker.current():
-            if copy in self.world.copies and self.tracker.copies[copy].complete_lsn >= last_lsn:
-                lsn = 1
-                while lsn <= last_lsn and (batches := self.world.batches(copy, lsn, last_lsn)):
-                    for batch in batches:
-                        for index, data in enumerate(batch.payloads):
-                            found[batch.first_lsn + index] = data
-                        lsn = batch.first_lsn + len(batch.payloads)
-                if copy in self.world.copies:  # else it was found to be damaged
-                    return {lsn: data for lsn, data in found.items() if lsn <= last_lsn}
-        return {}
-
-
-def settle(world: World, writer: Writer, *, rounds: int = 60) -> None:
-    """Everything is up and delivers until the writer has the volume and all copies are level."""
-    for _ in range(rounds):
-        world.deliver_all()
-        writer.listen()
-        writer.pump()
-        writer.tell()
-        world.clock.seconds += 0.3
-    assert writer.established, (writer.recovery.state, writer.tracker.copies)

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from tests.simulation.lossy import LossyDisk
 from tests.simulation.test_world import run
-from tests.simulation.world import REGISTRY, World, Writer, settle
+from tests.simulation.world import REGISTRY, World
+from tests.simulation.writer import Writer, settle
 
 from sixfold_events.volume import VolumeReadRequested
 from sixfold_functions.volume import copy as copies

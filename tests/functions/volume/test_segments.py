@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.simulation.lossy import LossyDisk
-from tests.simulation.world import REGISTRY, World, Writer, settle
+from tests.simulation.world import REGISTRY, World
+from tests.simulation.writer import Writer, settle
 
 from sixfold.bus import port
 from sixfold_functions.volume import copy as copies
