@@ -62,13 +62,29 @@ class Stack:
 
     def sixfold(self, *words: str) -> Any:
         """What `sixfold` answers within the functions' container."""
+        return _answer(self._sixfold(*words))
+
+    def _sixfold(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         bus = "kafka://" + ",".join(f"{name}:9092" for name in BROKERS)
-        done = self.call("exec", "-T", "functions", "sixfold", "--bus", bus, *words, "--json")
-        return json.loads(done.stdout[done.stdout.index("{") :])
+        return self.call("exec", "-T", "functions", "sixfold", "--bus", bus, *words, "--json", check=check)
 
     async def status(self, is_so: Callable[[dict[str, Any]], bool], what: str) -> None:
-        """Return once the volume's status is so."""
-        await waiting.eventually(lambda: is_so(self.sixfold("volume", "status")), what, WAIT_S)
+        """Return once the volume's status is so.
+
+        When a zone goes, an engine's name server may answer nobody while it is asked for names that are gone: the
+        command says so then, and is repeated.
+        """
+
+        def is_there() -> bool:
+            asked = self._sixfold("volume", "status", check=False)
+            assert "Traceback" not in asked.stderr, asked.stderr
+            return asked.returncode == 0 and is_so(_answer(asked))
+
+        await waiting.eventually(is_there, what, WAIT_S)
+
+
+def _answer(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout[done.stdout.index("{") :])
 
 
 def compose_tool() -> list[str]:

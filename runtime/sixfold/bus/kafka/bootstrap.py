@@ -30,7 +30,7 @@ async def answering(bootstrap: str, timeout_s: float, names_s: float = NAMES_S) 
     named = [each.strip() for each in bootstrap.split(",") if each.strip()]
     if len(named) < 2:
         return bootstrap
-    asked = {asyncio.create_task(_reached(each, timeout_s, names_s)): each for each in named}
+    asked = {asyncio.create_task(reach(each, timeout_s, names_s)): each for each in named}
     pending, found = set(asked), list[str]()
     try:
         while pending and not found:
@@ -46,7 +46,8 @@ async def answering(bootstrap: str, timeout_s: float, names_s: float = NAMES_S) 
     return ",".join(found) or bootstrap
 
 
-async def _reached(named: str, timeout_s: float, names_s: float) -> None:
+async def reach(named: str, timeout_s: float, names_s: float) -> None:
+    """Connect to `host:port`, once its address is found. Raises OSError, and TimeoutError after either time."""
     host, port, _ = conn.get_ip_port_afi(named)
     async with asyncio.timeout(names_s):
         address = await _address(host, port)

@@ -14,6 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from sixfold import clock as clocks
 from sixfold import errors
+from sixfold.bus.kafka import bootstrap as bootstrap_
 from sixfold.bus.kafka import security, tokens
 from sixfold.bus.kafka import settings as kafka_settings
 
@@ -104,8 +105,10 @@ async def refusal(bootstrap: str, settings: kafka_settings.KafkaSettings, timeou
     """
     found: Refusal | None = None
     for host, port, _ in conn.collect_hosts(bootstrap):
-        if not await _listens(host, port, timeout_s):
-            continue
+        try:
+            await bootstrap_.reach(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", timeout_s, timeout_s)
+        except (OSError, TimeoutError):
+            continue  # who takes a connection and then says nothing has a reason of its own
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await conn.create_conn(
@@ -121,17 +124,6 @@ async def refusal(bootstrap: str, settings: kafka_settings.KafkaSettings, timeou
                 return said
             found = found or said
     return found
-
-
-async def _listens(host: str, port: int, timeout_s: float) -> bool:
-    """Whether anybody takes a connection there; who does and then says nothing has a reason of its own."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
 
 
 def explained(error: BaseException, where: str, found: security.Security) -> Refusal | None:
