@@ -32,7 +32,10 @@ def main() -> int:
             [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
-    chosen = _arguments().parse_args()
+    arguments = _arguments()
+    chosen = arguments.parse_args()
+    if min(chosen.seeds, chosen.processes) < 1 or chosen.first < 0:
+        arguments.error("expected at least one seed and one process, and a first seed of 0 or more: --seeds 500")
     plans = [life.Plan(seed, chosen.mutation) for seed in range(chosen.first, chosen.first + chosen.seeds)]
     _say(f"{chosen.seeds:,} seeds from {chosen.first}, mutation {chosen.mutation or 'none'}")
     clock = clocks.SystemClock()

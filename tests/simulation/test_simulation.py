@@ -87,6 +87,18 @@ def test_a_life_that_fails_is_made_shorter_and_fails_alike() -> None:
     assert life.live(shorter.plan).violation == shorter.violation
 
 
+@pytest.mark.parametrize("words", [["--seeds", "0"], ["--first", "-1"], ["--processes", "0"], ["--mutation", "none"]])
+def test_a_run_that_would_prove_nothing_is_refused(words: list[str]) -> None:
+    """Without a traceback; nothing has lived."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "expected" in done.stderr or "invalid choice" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize(("words", "code", "violations"), [([], 0, 0), (["--mutation", "skip-gap-fill"], 0, 1)])
 def test_the_command_counts_faults_and_says_what_did_not_hold(words: list[str], code: int, violations: int) -> None:
     """One JSON object on the last line; a mutation that is found is a success."""
