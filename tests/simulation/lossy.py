@@ -11,7 +11,6 @@ class _Inode:
     def __init__(self) -> None:
         self.content = bytearray()
         self.synced = b""
-        self.name_synced = False
         self.locked = False
 
 
@@ -64,6 +63,10 @@ class LossyDisk:
         self.sync_error: OSError | None = None
         self.room_bytes: int | None = None
         self._inodes: dict[Path, _Inode] = {}
+        self._kept: dict[Path, _Inode] = {}
+        """Names that survive a loss of power."""
+        self._changes: list[dict[Path, _Inode | None]] = []
+        """What happened to names since, in order; each is kept or lost as a whole, and none without those before it."""
 
     def make_folder(self, path: Path) -> None:
         """Folders need no entry here."""
@@ -75,13 +78,26 @@ class LossyDisk:
         if path not in self._inodes:
             if not create:
                 raise FileNotFoundError(path)
-            self._inodes[path] = _Inode()
+            self._change({path: _Inode()})
         return LossyFile(self, self._inodes[path])
 
+    def rename(self, path: Path, target: Path) -> None:
+        self._change({path: None, target: self._inodes[path]})
+
+    def remove(self, path: Path) -> None:
+        if path not in self._inodes:
+            raise FileNotFoundError(path)
+        self._change({path: None})
+
+    def _change(self, change: dict[Path, _Inode | None]) -> None:
+        self._changes.append(change)
+        _apply(change, self._inodes)
+
     def sync_folder(self, path: Path) -> None:
-        for each, inode in self._inodes.items():
-            if each.parent == path and self.honest:
-                inode.name_synced = True
+        if self.honest:
+            for change in self._changes:
+                _apply(change, self._kept)
+            self._changes.clear()
 
     def lock(self, path: Path) -> LossyFile:
         file = self.open(path, create=True)
@@ -91,12 +107,13 @@ class LossyDisk:
         return file
 
     def lose_power(self, rng: random.Random) -> None:
-        """Keep what was synced; of what was appended since, keep a random beginning."""
-        for path, inode in list(self._inodes.items()):
+        """Keep what was synced; of what was appended, created, renamed and removed since, keep a random beginning."""
+        for change in self._changes[: rng.randrange(len(self._changes) + 1) if self.honest else 0]:
+            _apply(change, self._kept)
+        self._changes.clear()
+        self._inodes = dict(self._kept)
+        for inode in self._inodes.values():
             inode.locked = False
-            if not inode.name_synced:
-                del self._inodes[path]
-                continue
             torn = bytes(inode.content[len(inode.synced) :])
             kept = torn[: rng.randrange(len(torn) + 1)] if inode.content.startswith(inode.synced) else b""
             inode.content = bytearray(inode.synced + kept)
@@ -119,17 +136,26 @@ class LossyDisk:
         """Lose the end of a file that lies on the disk."""
         del self._inodes[path].content[size:]
 
-    def remove(self, path: Path) -> None:
-        """Lose a file."""
-        del self._inodes[path]
+    def lose(self, path: Path) -> None:
+        """Lose a file for good."""
+        self.remove(path)
+        self.sync_folder(path.parent)
 
     def write(self, path: Path, content: bytes) -> None:
         """Have a file that lies on the disk."""
-        inode = self._inodes[path] = _Inode()
-        inode.content, inode.synced, inode.name_synced = bytearray(content), content, True
+        inode = self._inodes[path] = self._kept[path] = _Inode()
+        inode.content, inode.synced = bytearray(content), content
 
     def size(self, path: Path) -> int:
         return len(self._inodes[path].content)
 
     def segments(self) -> list[Path]:
         return sorted(path for path in self._inodes if path.suffix == ".seg")
+
+
+def _apply(change: dict[Path, _Inode | None], names: dict[Path, _Inode]) -> None:
+    for path, inode in change.items():
+        if inode is None:
+            names.pop(path, None)
+        else:
+            names[path] = inode

@@ -45,6 +45,12 @@ class Disk(Protocol):
     def open(self, path: Path, *, create: bool = False) -> File:
         """Open for reading and writing; with `create` the file may be new (its name is not kept until the sync)."""
 
+    def rename(self, path: Path, target: Path) -> None:
+        """Give a file another name in its folder, in place of the file that had it; not kept until the folder's sync."""
+
+    def remove(self, path: Path) -> None:
+        """Take a file's name away; not kept until the folder's sync."""
+
     def sync_folder(self, path: Path) -> None:
         """Return once the names in `path` survive a loss of power."""
 
@@ -106,6 +112,12 @@ class OsDisk:
 
     def open(self, path: Path, *, create: bool = False) -> OsFile:
         return OsFile(os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600))
+
+    def rename(self, path: Path, target: Path) -> None:
+        path.replace(target)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
 
     def sync_folder(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

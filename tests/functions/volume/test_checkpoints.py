@@ -89,7 +89,7 @@ def test_a_copy_from_its_checkpoint_is_the_same_as_one_from_its_whole_log(seed: 
         restart(world, copy)
         from_checkpoint = known(world, copy)
         world.copies[copy].close()
-        world.disks[copy].remove(Path("/volume") / copy / "index")
+        world.disks[copy].lose(Path("/volume") / copy / "index")
         world.start(copy)
         assert known(world, copy) == from_checkpoint
 
