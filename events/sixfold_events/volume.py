@@ -14,7 +14,7 @@ from sixfold_events.event import Event
 REDO_TOPIC = "volume.redo"
 
 
-class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume"):
+class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=2):
     """Records of a volume on their way to one copy; a batch is stored whole or not at all."""
 
     volume: str
@@ -41,6 +41,9 @@ class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume"):
     """For each of `request_ids`, how many records it has."""
     request_offsets: list[int] = msgspec.field(default_factory=list)
     """For each of `request_ids`, its offset in `volume.append`."""
+    committed_at_ms: int = 0
+    """Unix milliseconds at which its writer made it; never less than that of a record with a lower LSN, whoever wrote it.
+    With no payload: no record that the volume gets from now on has this stamp or a lower one."""
 
 
 class VolumeEpochBumped(Event, topic=REDO_TOPIC, key="volume"):
@@ -65,7 +68,7 @@ class VolumeRangeTruncated(Event, topic=REDO_TOPIC, key="volume"):
     """No LSN above was ever allocated by an older writer."""
 
 
-class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=2):
+class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=3):
     """What one copy holds on disk, fsynced; one for each batch of records that it read from its partition."""
 
     volume: str
@@ -95,6 +98,8 @@ class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=2
     """Next offset of `volume.append` after the requests that its records contain."""
     joining: bool = False
     """It lost its log and is being filled: it may have acknowledged what it has not got any more, so it does not count."""
+    clock_ms: int = 0
+    """Highest `committed_at_ms` that it has stored; the next writer's stamps are above it."""
 
 
 class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
@@ -151,7 +156,7 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
     """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
 
 
-class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=2):
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=3):
     """A copy's answer: how it is, and the records, as many as fit into one answer."""
 
     volume: str

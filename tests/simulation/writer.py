@@ -10,6 +10,22 @@ from sixfold_functions.volume.core.tracker import QuorumTracker
 from sixfold_functions.volume.redo import RedoOutlet
 
 
+class _OwnClock:
+    """A writer's clock, as wrong as it is."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def now(self) -> float:
+        return self._writer.now
+
+    def monotonic(self) -> float:
+        return self._writer.now
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing sleeps in a world without a loop")
+
+
 class Writer:
     """A writer's cores in a world: what `VolumeWriter` does with them, without a loop."""
 
@@ -25,7 +41,7 @@ class Writer:
         )
         self.plan = repair.RepairPlan(patience_s=0.1, retry_s=0.5, behind_s=0.5, silence_s_max=1.0)
         self.outlet = RedoOutlet(
-            world, self.recovery, self.sequencer, volume="default", source=f"/{name}", clock=world.clock
+            world, self.recovery, self.sequencer, volume="default", source=f"/{name}", clock=_OwnClock(self)
         )
         self.read = len(world.acks)
         self.count = 0
@@ -82,7 +98,9 @@ class Writer:
         elif state is recovery.State.FILLING and self.tracker.established():
             assert self.recovery.beginning is not None
             source = self.recovery.beginning.source
-            self.sequencer.begin(self.recovery.epoch, source.consistent_lsn, source.consistent_epoch)
+            self.sequencer.begin(
+                self.recovery.epoch, source.consistent_lsn, source.consistent_epoch, self.recovery.clock_ms()
+            )
             self.recovery.write_quorum()
         if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
             self.fill()
@@ -119,7 +137,7 @@ class Writer:
         self.pump()
 
     def pump(self) -> None:
-        while self.established and (batch := self.sequencer.next_batch()) is not None:
+        while self.established and (batch := self.sequencer.next_batch(int(self.now * 1000))) is not None:
             self.outlet.send(self.outlet.batch(batch))
 
     def tell(self) -> None:

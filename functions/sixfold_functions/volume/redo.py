@@ -68,11 +68,14 @@ class RedoOutlet:
             request_last_lsns=[last_lsn for _, last_lsn, _ in batch.requests],
             request_sizes=[size for _, _, size in batch.requests],
             request_offsets=[request.offset for request, _, _ in batch.requests],
+            committed_at_ms=batch.committed_at_ms,
         )
 
     def nothing_new(self) -> VolumeRedoBatch:
-        """An empty batch: how far the volume goes, and what of it is durable."""
-        return self.batch(sequencer.Batch(self._sequencer.last_lsn + 1, self._sequencer.backlink_epoch, [], [], [], 0))
+        """An empty batch: how far the volume goes, what of it is durable, and up to when no more records come."""
+        first_lsn, backlink_epoch = self._sequencer.last_lsn + 1, self._sequencer.backlink_epoch
+        promised_ms = self._sequencer.promise(clocks.now_ms(self._clock))
+        return self.batch(sequencer.Batch(first_lsn, backlink_epoch, [], [], [], 0, promised_ms))
 
     def from_memory(self, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
         """Batches that are not durable yet; none if `first_lsn` is not among them."""

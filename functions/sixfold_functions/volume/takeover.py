@@ -48,7 +48,8 @@ async def take_over(writer: VolumeWriter) -> None:
             await writer.clock.sleep(writer.rng.uniform(0.0, BACKOFF_S))
     beginning = recovery.beginning
     assert beginning is not None
-    writer.sequencer.begin(epoch, beginning.durable_lsn, beginning.source.consistent_epoch)
+    source = beginning.source
+    writer.sequencer.begin(epoch, source.consistent_lsn, source.consistent_epoch, recovery.clock_ms())
     recovery.write_quorum()
     writer.advance()
     log.info(

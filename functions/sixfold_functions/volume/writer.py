@@ -260,7 +260,7 @@ class VolumeWriter:
         self._pumping = False
         if self.recovery.state is not recovery.State.ESTABLISHED or self.failure is not None:
             return
-        while self._sender.has_room() and (batch := self.sequencer.next_batch()) is not None:
+        while self._sender.has_room() and (batch := self.sequencer.next_batch(clocks.now_ms(self.clock))):
             self._told_lsn = self.sequencer.durable_lsn
             self._sent_at = self.clock.monotonic()
             self.outlet.send(self.outlet.batch(batch))
@@ -328,9 +328,9 @@ class VolumeWriter:
             self.changed.set()
 
     def _tell_idle_copies(self, now: float) -> None:
-        """Without it a copy would learn that its last records are durable, or that it lacks some, with the next append."""
+        """Tell that the last records are durable, and where a copy may lack some; and now and then that nothing came."""
         dropped = self._sender.dropped
-        if self._told_lsn >= self.sequencer.durable_lsn and dropped == self._dropped_seen:
-            return
-        self._told_lsn, self._sent_at, self._dropped_seen = self.sequencer.durable_lsn, now, dropped
-        self.outlet.send(self.outlet.nothing_new())
+        news = self._told_lsn < self.sequencer.durable_lsn or dropped != self._dropped_seen
+        if news or now - self._sent_at >= self.settings.heartbeat_s:
+            self._told_lsn, self._sent_at, self._dropped_seen = self.sequencer.durable_lsn, now, dropped
+            self.outlet.send(self.outlet.nothing_new())

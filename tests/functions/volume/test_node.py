@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from tests.functions.volume.making import E1, E2, E3, admission, batch, bump, truncation
 
+from sixfold_events.volume import VolumeRedoBatch
 from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
 from sixfold_functions.volume.core.prefix import ISLANDS_MAX
 
@@ -256,3 +257,19 @@ def test_a_copy_restored_from_its_state_is_the_same_copy() -> None:
         made.take(batch(8, 12, epoch=E3), 21)
         assert not made.acknowledgement().joining
     assert again.state() == copy.state()
+
+
+def test_a_copy_keeps_the_highest_stamp_that_it_stored() -> None:
+    """Of records, and of a quiet writer's promises; what it does not store leaves none behind."""
+    copy = node(*FRESH, stamped(batch(1, 2), 50))
+    assert copy.take(stamped(batch(1, 2), 60), 9) is False  # known
+    assert copy.acknowledgement().clock_ms == 50
+    assert copy.take(stamped(batch(3, 2, points=[]), 70), 9) is True
+    assert copy.take(stamped(batch(3, 2, points=[]), 65), 9) is False
+    assert copy.acknowledgement().clock_ms == 70
+    copy.take(bump(E2), 10)
+    assert copy.acknowledgement().clock_ms == 70
+
+
+def stamped(event: VolumeRedoBatch, committed_at_ms: int) -> VolumeRedoBatch:
+    return msgspec.structs.replace(event, committed_at_ms=committed_at_ms)

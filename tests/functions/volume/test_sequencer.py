@@ -134,3 +134,18 @@ def test_what_cannot_be_taken_is_refused_with_the_limit() -> None:
     assert "11 bytes" in limits.refusal([b"x" * 11])
     assert "4 records" in limits.refusal([b"x"] * 4)
     assert limits.refusal([b"x"] * 3) == ""
+
+
+def test_stamps_never_go_back_and_nothing_is_stamped_below_a_promise() -> None:
+    """Whatever the writer's clock does, and whatever stamps the copies had stored before it came."""
+    of: Sequencer[str] = Sequencer(Limits())
+    of.begin(E1, 0, 0, clock_ms=1_000)
+    stamps = []
+    for now_ms in (900, 1_200, 1_100):
+        offer(of, "a", b"x")
+        batch = of.next_batch(now_ms)
+        assert batch is not None
+        stamps.append(batch.committed_at_ms)
+    assert stamps == [1_001, 1_200, 1_200]
+    assert of.promise(1_150) == 1_200
+    assert of.stamp(1_150) == 1_201

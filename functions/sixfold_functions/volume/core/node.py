@@ -44,6 +44,7 @@ class NodeState(msgspec.Struct, Generic[P], frozen=True):
     joining: int
     admitted_lsn: int | None
     prefix: PrefixState[P]
+    clock_ms: int = 0
 
 
 class StorageNode(Generic[P]):
@@ -67,6 +68,8 @@ class StorageNode(Generic[P]):
         self._joining = 0
         """The incarnation that began without a log; 0 for a copy that counts."""
         self._admitted_lsn: int | None = None
+        self.clock_ms = 0
+        """Highest stamp that was stored: a quorum that stored one lets no later writer stamp a record with less."""
 
     @property
     def settled_lsn(self) -> int:
@@ -153,7 +156,10 @@ class StorageNode(Generic[P]):
         )
         held = bool(event.payloads) and not self.prefix.knows(entry) and self.prefix.hold(entry)
         self._connect()
-        if held or self.settled_lsn > settled_before:
+        told = not event.payloads and event.committed_at_ms > self.clock_ms
+        if held or told:
+            self.clock_ms = max(self.clock_ms, event.committed_at_ms)
+        if held or told or self.settled_lsn > settled_before:
             return True
         # What is not stored must leave nothing behind, or the copy would be another one after a restart.
         self._heard_durable_lsn, self._durable_lsn = before
@@ -199,6 +205,7 @@ class StorageNode(Generic[P]):
             missing_last_lsn=missing_last,
             append_offset=end.append_offset,
             joining=self.joining,
+            clock_ms=self.clock_ms,
         )
 
     def readable_lsn(self, epoch: int, durable_lsn: int) -> int:
@@ -219,6 +226,7 @@ class StorageNode(Generic[P]):
             joining=self._joining,
             admitted_lsn=self._admitted_lsn,
             prefix=self.prefix.state(),
+            clock_ms=self.clock_ms,
         )
 
     def restore(self, state: NodeState[P]) -> None:
@@ -227,4 +235,5 @@ class StorageNode(Generic[P]):
         self.log_epoch, self._began_at = state.log_epoch, state.began_at
         self._durable_lsn, self._heard_durable_lsn = state.durable_lsn, state.heard_durable_lsn
         self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
+        self.clock_ms = state.clock_ms
         self.prefix.restore(state.prefix)

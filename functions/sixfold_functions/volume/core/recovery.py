@@ -128,6 +128,10 @@ class Recovery:
             self.beginning = Beginning(source)
             self._move(Happened.ALL_OR_GRACE_OVER)
 
+    def clock_ms(self) -> int:
+        """Highest stamp that the copies which reported have stored; every durable record's and promise's is among them."""
+        return max((ack.clock_ms for ack in self.reports.values()), default=0)
+
     def truncation_sent(self) -> None:
         """The truncation is in the partitions."""
         self._move(Happened.TRUNCATION_SENT)

@@ -79,6 +79,7 @@ class Batch(NamedTuple):
     requests: list[tuple[Request, int, int]]
     """Requests that end here, each with its last LSN and its number of records."""
     payload_bytes: int
+    committed_at_ms: int = 0
 
     @property
     def last_lsn(self) -> int:
@@ -100,16 +101,31 @@ class Sequencer(Generic[T]):
         self.last_lsn = 0
         """Highest LSN that was given out."""
         self.durable_lsn = 0
+        self._clock_ms = 0
 
-    def begin(self, epoch: int, durable_lsn: int, last_origin_epoch: int) -> None:
-        """The volume of `epoch` begins above `durable_lsn`, whose record is of `last_origin_epoch`."""
-        self._epoch, self._last_origin = epoch, last_origin_epoch
+    def begin(self, epoch: int, durable_lsn: int, last_origin_epoch: int, clock_ms: int = 0) -> None:
+        """The volume of `epoch` begins above `durable_lsn`, whose record is of `last_origin_epoch`.
+
+        Copies have stored stamps up to `clock_ms`; all that are given from now on are above.
+        """
+        self._epoch, self._last_origin, self._clock_ms = epoch, last_origin_epoch, clock_ms + 1
         self.last_lsn = self.durable_lsn = durable_lsn
 
     @property
     def backlink_epoch(self) -> int:
         """Origin epoch of the record at `last_lsn`."""
         return self._last_origin
+
+    def stamp(self, now_ms: int) -> int:
+        """The time of what is sent at `now_ms`: never before an earlier one, also where the clock was set back."""
+        self._clock_ms = max(self._clock_ms, now_ms)
+        return self._clock_ms
+
+    def promise(self, now_ms: int) -> int:
+        """A stamp that no record gets from now on, nor a lower one."""
+        stamp = self.stamp(now_ms)
+        self._clock_ms = stamp + 1
+        return stamp
 
     def offer(self, append: Append[T]) -> None:
         """Put an append in the queue."""
@@ -120,8 +136,8 @@ class Sequencer(Generic[T]):
         """Appends that have no LSN yet, or not all of theirs, and the bytes of their records."""
         return len(self._waiting), self._waiting_bytes
 
-    def next_batch(self) -> Batch | None:
-        """The next records to send; None while nothing waits or a limit is reached."""
+    def next_batch(self, now_ms: int = 0) -> Batch | None:
+        """The next records to send, stamped at `now_ms`; None while nothing waits or a limit is reached."""
         limits = self._limits
         room = limits.ahead_records_max - (self.last_lsn - self.durable_lsn)
         if not self._waiting or room <= 0 or self._window_bytes >= limits.window_bytes_max:
@@ -152,7 +168,7 @@ class Sequencer(Generic[T]):
             points.append(append.last_lsn)
             if append.request:
                 requests.append((append.request, append.last_lsn, len(append.records)))
-        batch = Batch(first_lsn, self._last_origin, payloads, points, requests, size)
+        batch = Batch(first_lsn, self._last_origin, payloads, points, requests, size, self.stamp(now_ms))
         self.last_lsn, self._last_origin = batch.last_lsn, self._epoch
         self._window.append(batch)
         self._window_bytes += size
