@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
 
 from sixfold.bus import port
@@ -24,6 +25,8 @@ from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import files, segments
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
+from sixfold_functions.volume.encryption import inventory
+from sixfold_functions.volume.encryption.keyring import Keyring
 from sixfold_functions.volume.sender import Parcel
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class World:
         honest_disks: bool = True,
         quorum: Quorum = FOUR_OF_SIX,
         segment_bytes_max: int = segments.SEGMENT_BYTES_MAX,
+        encrypted: bool = False,
     ) -> None:
         self.rng = random.Random(seed)
         self.segment_bytes_max = segment_bytes_max
@@ -68,6 +72,8 @@ class World:
         self.unreliable = 0.0
         """Chance that a record to one copy is lost; the same again that it is overtaken, and that it comes twice."""
         self.disks = {copy: LossyDisk(honest=honest_disks) for copy in layout.COPIES}
+        self.keys = {copy: Keys(seed, copy) for copy in layout.COPIES} if encrypted else {}
+        """Of the copies that are encrypted at rest."""
         self.partitions: dict[str, list[port.Record]] = {copy: [] for copy in layout.COPIES}
         self.dropped = dict.fromkeys(layout.COPIES, 0)
         """How many records retention took from the beginning of each partition."""
@@ -97,6 +103,7 @@ class World:
             name=copy,
             registry=REGISTRY,
             segment_bytes_max=self.segment_bytes_max,
+            keyring=self._keyring(copy),
         )
         try:
             made.open(int(self.clock.seconds * 1000))
@@ -108,6 +115,15 @@ class World:
         self.copy_made(made)
         self.copies[copy] = made
         self.acks.append(made.node.acknowledgement())
+
+    def _keyring(self, copy: str) -> Keyring | None:
+        """As a start gets it from the key service: what its folder needs, and what new segments are to have."""
+        if copy not in self.keys:
+            return None
+        read_bytes = self.disks[copy].read_bytes
+        about = inventory.newest(inventory.segments(self.disks[copy], Path("/volume") / copy))
+        self.disks[copy].read_bytes = read_bytes  # counts what a copy reads
+        return self.keys[copy].keyring(reencrypt=about is not None and about.reencrypt)
 
     def flip(self, copy: str) -> None:
         """A bit of what a copy has on its disk is another one from now on."""

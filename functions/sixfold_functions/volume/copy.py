@@ -32,6 +32,9 @@ from sixfold_functions.volume import answering, files, frames, index, segments
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
+from sixfold_functions.volume.encryption.envelope import DataKey
+from sixfold_functions.volume.encryption.keyring import Keyring
+from sixfold_functions.volume.encryption.rewriting import Rewriter
 
 _PROMISE = struct.Struct(">QQI")
 _CLASS: dict[frames.Kind, type[Event]] = {
@@ -75,13 +78,21 @@ class Copy:
         name: str,
         registry: Registry,
         segment_bytes_max: int = segments.SEGMENT_BYTES_MAX,
+        keyring: Keyring | None = None,
     ) -> None:
         self._disk = disk
         self._folder = folder
         self._registry = registry
         self._label = f"copy {name} of volume {volume}"
+        self.keyring = keyring or Keyring()
+        """Data keys that it holds, in memory only."""
         self._log = segments.SegmentLog(
-            disk, folder, label=self._label, checkpoint=self._checkpoint, segment_bytes_max=segment_bytes_max
+            disk,
+            folder,
+            label=self._label,
+            checkpoint=self._checkpoint,
+            segment_bytes_max=segment_bytes_max,
+            keyring=self.keyring,
         )
         self._index = index.Index(disk, folder, label=self._label)
         self._lock: disks.File | None = None
@@ -250,6 +261,15 @@ class Copy:
             event = self._decode(stored)
             assert isinstance(event, VolumeRedoBatch)
             yield answering.Stored(event.first_lsn, stored.data, event.payloads)
+
+    def rotate(self, key: DataKey, *, reencrypt: bool) -> None:
+        """Begin a segment under `key`; so are all that follow, and with `reencrypt` older ones are to become."""
+        self.keyring.use(key, reencrypt=reencrypt)
+        self._log.roll()
+
+    def rewriter(self) -> Rewriter:
+        """For the segments that are to be written anew."""
+        return Rewriter(self._disk, self._folder, self._log, label=self._label, keyring=self.keyring)
 
     def close(self) -> None:
         """Give the folder back."""

@@ -58,22 +58,32 @@ def failure(error: OSError, folder: Path, label: str) -> LogFailedError:
 class Files:
     """Numbered files, opened when they are needed; all but the last `OPEN_MAX` used are closed again."""
 
-    def __init__(self, disk: disks.Disk, path: Callable[[int], Path]) -> None:
+    def __init__(
+        self, disk: disks.Disk, path: Callable[[int], Path], opened: Callable[[int, disks.File], disks.File]
+    ) -> None:
         self._disk = disk
         self._path = path
+        self._opened = opened
+        """Called with each file that was there before: what is read in its place."""
         self._open: collections.OrderedDict[int, disks.File] = collections.OrderedDict()
 
     def get(self, number: int) -> disks.File:
         """The file, which exists. Raises OSError."""
         file = self._open.get(number)
         if file is None:
-            return self._keep(number, self._disk.open(self._path(number)))
+            return self._keep(number, self._opened(number, self._disk.open(self._path(number))))
         self._open.move_to_end(number)
         return file
 
     def create(self, number: int) -> disks.File:
         """The file, new or not. Raises OSError."""
         return self._keep(number, self._disk.open(self._path(number), create=True))
+
+    def forget(self, number: int) -> None:
+        """Another file has its name now."""
+        file = self._open.pop(number, None)
+        if file is not None:
+            file.close()
 
     def _keep(self, number: int, file: disks.File) -> disks.File:
         self._open[number] = file

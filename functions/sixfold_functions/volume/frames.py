@@ -19,6 +19,7 @@ MAGIC = b"S6FR"
 _HEAD = struct.Struct(">4sIIQ")
 _ENTRY = struct.Struct(">BqI")
 HEAD_BYTES = _HEAD.size
+ENTRY_HEAD_BYTES = _ENTRY.size
 BODY_BYTES_MAX = 1 << 28
 """Sixteen times the largest group that a storage node writes at once; a longer length is damage."""
 
@@ -42,6 +43,10 @@ class Kind(enum.IntEnum):
     """All that was known where its segment begins, so that no earlier one needs to be read back."""
     SEALED = 10
     """The segment's last frame, with its own position: nothing is missing before it."""
+    ENCRYPTED = 11
+    """The frame's entries, encrypted (`encryption/envelope.py`); only SEGMENT and SEALED stand beside it in clear."""
+    PADDING = 12
+    """Nothing: it takes the room that encryption took, so that a frame written anew lies where it lay."""
 
 
 class Entry(NamedTuple):
@@ -62,13 +67,29 @@ class Frame(NamedTuple):
     """Bytes in the file, head included."""
 
 
-def encode(sequence: int, entries: Iterable[Entry]) -> bytes:
-    """`entries` as a frame."""
+def encode_entries(entries: Iterable[Entry]) -> bytes:
+    """`entries` as a frame's body."""
     parts = []
     for kind, offset, data in entries:
         parts.append(_ENTRY.pack(kind, offset, len(data)))
         parts.append(data)
-    body = b"".join(parts)
+    return b"".join(parts)
+
+
+def decode_entries(body: bytes) -> list[Entry]:
+    """What `encode_entries` encoded."""
+    entries, position = [], 0
+    while position < len(body):
+        kind, offset, size = _ENTRY.unpack_from(body, position)
+        position += _ENTRY.size
+        entries.append(Entry(Kind(kind), offset, body[position : position + size]))
+        position += size
+    return entries
+
+
+def encode(sequence: int, entries: Iterable[Entry]) -> bytes:
+    """`entries` as a frame."""
+    body = encode_entries(entries)
     check = zlib.crc32(body, zlib.crc32(sequence.to_bytes(8, "big")))
     return _HEAD.pack(MAGIC, len(body), check, sequence) + body
 
@@ -83,13 +104,7 @@ def decode(data: bytes, start: int = 0) -> Frame | None:
         return None
     if zlib.crc32(body, zlib.crc32(sequence.to_bytes(8, "big"))) != check:
         return None
-    entries, position = [], 0
-    while position < length:
-        kind, offset, size = _ENTRY.unpack_from(body, position)
-        position += _ENTRY.size
-        entries.append(Entry(Kind(kind), offset, body[position : position + size]))
-        position += size
-    return Frame(sequence, entries, HEAD_BYTES + length)
+    return Frame(sequence, decode_entries(body), HEAD_BYTES + length)
 
 
 def length_at(head: bytes) -> int:

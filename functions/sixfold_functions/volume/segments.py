@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import files, frames
+from sixfold_functions.volume.encryption import inventory
+from sixfold_functions.volume.encryption.keyring import Keyring
+from sixfold_functions.volume.encryption.sealing import Sealing
 from sixfold_functions.volume.files import LogDamagedError, LogFailedError, LogForeignError
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 """A new file is begun beyond this; an eighth of a second to read at 500 MB/s."""
-_SUFFIX = ".seg"
+_SUFFIX = inventory.SUFFIX
 _SEAL_BYTES = len(frames.encode(0, [frames.Entry(frames.Kind.SEALED, -1, bytes(8))]))
 
 
@@ -42,6 +45,7 @@ class SegmentLog:
         label: str,
         checkpoint: Callable[[], bytes] = bytes,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        keyring: Keyring | None = None,
     ) -> None:
         self._disk = disk
         self._folder = folder
@@ -50,12 +54,14 @@ class SegmentLog:
         self._checkpoint = checkpoint
         """Called where a segment begins: all that is known of what lies before. Empty for a log without checkpoints."""
         self._segment_bytes_max = segment_bytes_max
-        self._files = files.Files(disk, self._path)
+        self._sealing = Sealing(keyring or Keyring(), label)
+        self._files = files.Files(disk, self.path, self._sealing.wrapped)
         self._last = 0
         self._sequence = 0
         self._failed = False
 
-    def _path(self, segment: int) -> Path:
+    def path(self, segment: int) -> Path:
+        """Of a segment's file."""
         return self._folder / f"{segment:08d}{_SUFFIX}"
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -88,7 +94,8 @@ class SegmentLog:
         """A segment's first frame, None where it is not whole."""
         file = self._files.get(segment)
         length = frames.length_at(file.read_at(0, frames.HEAD_BYTES))
-        return frames.decode(file.read_at(0, length))
+        frame = frames.decode(file.read_at(0, length))
+        return None if frame is None else self._sealing.opened(segment, file, 0, frame)
 
     def _newest_checkpoint(self) -> int:
         """The newest segment with a checkpoint; 1 where none has."""
@@ -112,7 +119,7 @@ class SegmentLog:
             pass
         if following is None or following.sequence != self._sequence + 1:
             raise LogDamagedError(
-                f"{self._path(segment)}: ends with frame {self._sequence}, which the next file does not follow; "
+                f"{self.path(segment)}: ends with frame {self._sequence}, which the next file does not follow; "
                 f"it was cut. {self._remedy()}"
             )
 
@@ -128,14 +135,15 @@ class SegmentLog:
             if position == 0:
                 self._check_label(segment, frame)
             self._sequence = frame.sequence
-            yield Location(segment, position), frame
+            location = Location(segment, position)
+            yield location, self._opened(location, file, frame)
             position += frame.size
         if position == 0:
             # Only the last file can be empty: the power went between its creation and its first sync.
             self._write_header(segment)
 
     def _cut_torn_tail(self, segment: int, data: bytes, position: int) -> None:
-        path = self._path(segment)
+        path = self.path(segment)
         valid = position if frames.decode(data, position) else frames.valid_after(data, position)
         if segment != self._last or valid is not None:
             raise LogDamagedError(
@@ -154,10 +162,10 @@ class SegmentLog:
         try:
             label = json.loads(frame.entries[0].data)["label"]
         except (ValueError, KeyError, IndexError) as error:
-            raise LogForeignError(f"{self._path(segment)} is no segment of a volume's copy") from error
+            raise LogForeignError(f"{self.path(segment)} is no segment of a volume's copy") from error
         if label != self._label:
             raise LogForeignError(
-                f"{self._path(segment)} belongs to {label}, expected {self._label}; give each copy its own folder"
+                f"{self.path(segment)} belongs to {label}, expected {self._label}; give each copy its own folder"
             )
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -172,8 +180,7 @@ class SegmentLog:
         self._write_header(segment)
 
     def _write_header(self, segment: int) -> None:
-        about = json.dumps({"format": 2, "label": self._label, "segment": segment}).encode()
-        entries = [frames.Entry(frames.Kind.SEGMENT, -1, about)]
+        entries = [frames.Entry(frames.Kind.SEGMENT, -1, self._sealing.about(segment))]
         if known := self._checkpoint():
             entries.append(frames.Entry(frames.Kind.CHECKPOINT, -1, known))
         file = self._files.get(segment)
@@ -188,11 +195,21 @@ class SegmentLog:
         """Where the next frame will lie; seals the last file and begins a new one if it is full."""
         file = self._files.get(self._last)
         if file.size() >= self._segment_bytes_max:
-            self._write(file, [_seal(file.size())])
-            self._sync(file)
-            self._begin_segment()
+            self.roll()
             file = self._files.get(self._last)
         return Location(self._last, file.size())
+
+    def roll(self) -> None:
+        """Seal the last file, full or not, and begin a new one. Raises LogFailedError."""
+        file = self._files.get(self._last)
+        self._write(file, [_seal(file.size())])
+        self._sync(file)
+        self._begin_segment()
+
+    def replaced(self, segment: int) -> None:
+        """Another file, which shows the same, has a full segment's name now."""
+        self._files.forget(segment)
+        self._sealing.forget(segment)
 
     def append(self, entries: Sequence[frames.Entry]) -> None:
         """Write one frame at `next_location` and fsync it. Raises LogFailedError; the log is dead then."""
@@ -205,7 +222,7 @@ class SegmentLog:
             raise LogFailedError(f"{self._label}: an earlier write failed; end the process and start it again")
         self._sequence += 1
         try:
-            file.append(frames.encode(self._sequence, entries))
+            file.append(frames.encode(self._sequence, self._sealing.sealed(self._last, file, self._sequence, entries)))
         except OSError as error:
             raise self._failure(error) from error
 
@@ -228,9 +245,18 @@ class SegmentLog:
         frame = frames.decode(file.read_at(location.position, size)) if size else None
         if frame is None:
             raise LogDamagedError(
-                f"{self._path(location.segment)}: the frame at byte {location.position} is damaged. {self._remedy()}"
+                f"{self.path(location.segment)}: the frame at byte {location.position} is damaged. {self._remedy()}"
             )
-        return frame
+        return self._opened(location, file, frame)
+
+    def _opened(self, location: Location, file: disks.File, frame: frames.Frame) -> frames.Frame:
+        opened = self._sealing.opened(location.segment, file, location.position, frame)
+        if opened is None:
+            raise LogDamagedError(
+                f"{self.path(location.segment)}: the frame at byte {location.position} was not written there with this "
+                f"segment's key: it was changed, or moved. {self._remedy()}"
+            )
+        return opened
 
     def close(self) -> None:
         """Close the files; everything that was appended is on the disk already."""

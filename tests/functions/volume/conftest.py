@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.functions.volume.encrypted import grown, rewrite_all, rotate
+from tests.simulation.world import World
 from tests.support import buses, naming
 
 from sixfold import catalogue
@@ -64,3 +66,14 @@ async def level(volume: RealVolume, last_lsn: int) -> bool:
     async with volume.client() as client:
         status = await client.status()
     return status.answering == len(layout.COPIES) and all(copy.complete_lsn >= last_lsn for copy in status.copies)
+
+
+@pytest.fixture(params=["fresh", "written anew"])
+def full(request: pytest.FixtureRequest) -> World:
+    """A copy with full segments, of frames or of chunks."""
+    world = grown()
+    if request.param == "written anew":
+        rotate(world)
+        rewrite_all(world)
+        rotate(world, reencrypt=False)
+    return world

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
 from tests.simulation.test_world import run
 from tests.simulation.world import REGISTRY, World
@@ -18,14 +19,29 @@ from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import files, frames, index, segments
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.encryption.keyring import Keyring
 
-SEGMENT_BYTES = 1500
 A1 = Path("/volume/a1")
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"], autouse=True)
+def encrypted(request: pytest.FixtureRequest) -> None:
+    """Each test with segments in plain and encrypted."""
+    global ENCRYPTED, SEGMENT_BYTES
+    ENCRYPTED, SEGMENT_BYTES = request.param, 2500 if request.param else 1500
+
+
+ENCRYPTED, SEGMENT_BYTES = False, 1500
+
+
+def keyring() -> Keyring | None:
+    """Of copy a1."""
+    return Keys(3).keyring() if ENCRYPTED else None
 
 
 def grown(appends: int = 300) -> World:
     """A volume of many small segments."""
-    world = World(3, segment_bytes_max=SEGMENT_BYTES)
+    world = World(3, segment_bytes_max=SEGMENT_BYTES, encrypted=ENCRYPTED)
     writer = Writer(world, "w")
     settle(world, writer)
     for _ in range(appends):
@@ -128,7 +144,7 @@ def test_a_sealed_segment_that_lost_its_end_stops_the_copy() -> None:
         disk = grown_disk = grown().disks["a1"]
         disk.cut(disk.segments()[7], keep)
         with pytest.raises(files.LogDamagedError, match="which the next file does not follow; it was cut"):
-            list(segments.SegmentLog(grown_disk, A1, label="copy a1 of volume default").replay())
+            list(segments.SegmentLog(grown_disk, A1, label="copy a1 of volume default", keyring=keyring()).replay())
 
 
 def boundaries(disk: LossyDisk, path: Path) -> list[int]:
@@ -167,6 +183,7 @@ def test_a_damaged_index_is_named_and_made_anew_where_it_is_missing() -> None:
         assert payloads(world, "a1", 100) == payloads(world, "b1", 100)
 
 
+@pytest.mark.parametrize("encrypted", [False], indirect=True)
 def test_a_log_without_checkpoints_and_seals_is_read_from_its_beginning() -> None:
     """Logs of the first version open, and what is appended to them has checkpoints."""
     world = grown(100)
@@ -201,19 +218,26 @@ def test_a_copy_has_few_files_open_and_little_in_memory(tmp_path: Path) -> None:
     """With hundreds of segments, and after all of them were read."""
     world = grown(10)
     made = copies.Copy(
-        disks.OsDisk(), tmp_path, volume="default", name="a1", registry=REGISTRY, segment_bytes_max=SEGMENT_BYTES
+        disks.OsDisk(),
+        tmp_path,
+        volume="default",
+        name="a1",
+        registry=REGISTRY,
+        segment_bytes_max=SEGMENT_BYTES,
+        keyring=keyring(),
     )
     made.open(1)
     world.copies["a1"] = made
     writer = Writer(world, "again")
     settle(world, writer)
-    for _ in range(400):
+    appends = 400 * SEGMENT_BYTES // 1500
+    for _ in range(appends):
         writer.append(4)
         world.deliver_all()
         writer.listen()
     settle(world, writer, rounds=3)
     assert len(list(tmp_path.glob("*.seg"))) > 40
-    assert len(payloads(world, "a1", count=5000)) == 1610
+    assert len(payloads(world, "a1", count=5000)) == 10 + 4 * appends
     links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
     assert len([link for link in links if link.startswith(str(tmp_path))]) <= files.OPEN_MAX + 3
     assert len(made.node.state().prefix.entries) <= 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
 from tests.simulation.world import REGISTRY, World
 from tests.simulation.writer import Writer, settle
@@ -20,8 +22,21 @@ from sixfold_functions.volume.core import layout
 FOLDER = Path("/volume/a1")
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"], autouse=True)
+def keys(request: pytest.FixtureRequest) -> Iterator[Keys | None]:
+    """Each test with logs in plain and encrypted; one process after the other has the same data keys."""
+    global KEYS
+    KEYS = Keys(1) if request.param else None
+    yield KEYS
+    KEYS = None
+
+
+KEYS: Keys | None = None
+
+
 def log(disk: disks.Disk, *, label: str = "copy a1", folder: Path = FOLDER, size: int = 1 << 20) -> segments.SegmentLog:
-    return segments.SegmentLog(disk, folder, label=label, segment_bytes_max=size)
+    keyring = KEYS.keyring() if KEYS else None
+    return segments.SegmentLog(disk, folder, label=label, segment_bytes_max=size, keyring=keyring)
 
 
 def kept(disk: disks.Disk, *, size: int = 1 << 20) -> list[int]:
@@ -40,6 +55,14 @@ def opened(disk: disks.Disk, *, size: int = 1 << 20) -> segments.SegmentLog:
     made = log(disk, size=size)
     list(made.replay())
     return made
+
+
+def starts(disk: LossyDisk, path: Path) -> list[int]:
+    """Where the frames of a segment begin, and where the last one ends."""
+    data, found = disk.open(path).read_at(0, disk.size(path)), [0]
+    while (frame := frames.decode(data, found[-1])) is not None:
+        found.append(found[-1] + frame.size)
+    return found
 
 
 def test_a_torn_tail_is_cut_and_what_is_appended_behind_it_is_kept() -> None:
@@ -61,7 +84,8 @@ def test_damage_in_the_middle_stops_the_copy_with_a_clear_message() -> None:
     """A valid frame after an invalid one means that fsynced data changed: the log does not open, and says what to do."""
     disk = LossyDisk()
     write(opened(disk), 1, 2, 3)
-    disk.damage(disk.segments()[0], 200)
+    path = disk.segments()[0]
+    disk.damage(path, starts(disk, path)[2] + 40)
     with pytest.raises(files.LogDamagedError, match=r"expected frame 3 at byte \d+, found damaged bytes.*move .* away"):
         kept(disk)
 
@@ -126,7 +150,7 @@ def test_the_same_log_on_a_real_file_system(tmp_path: Path) -> None:
 
 
 def world() -> tuple[World, Writer]:
-    made = World(5)
+    made = World(5, encrypted=KEYS is not None)
     writer = Writer(made, "w")
     settle(made, writer)
     return made, writer
