@@ -11,7 +11,7 @@ MUTATION ?=
 REPORTS ?= .pytest_cache
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak simulate clean
+.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak bench-volume simulate clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -50,6 +50,9 @@ bench-runtime: $(STAMP) ## Measure the runtime beside its Python peers on a real
 
 bench-runtime-soak: $(STAMP) ## Measure a function's memory: a minute idle, ten at full rate
 	$(BIN)/python -m bench.runtime soak
+
+bench-volume: $(STAMP) ## Measure the quorum volume beside etcd and MariaDB on a real Kafka (15 minutes; bench/README.md)
+	$(BIN)/python -m bench.volume
 
 simulate: $(STAMP) ## Let volumes live through faults drawn from seeds (SEEDS=500)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(if $(MUTATION),--mutation $(MUTATION))

@@ -14,8 +14,8 @@ from typing import Any
 
 import uvloop
 
+from bench import appends
 from bench import bus as buses
-from bench import volume
 from sixfold.bus import open_bus
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ async def measure(url: str, counts: dict[str, int], prefix: str) -> dict[str, An
             for part in (
                 buses.throughput(bus, folder, counts),
                 buses.latency(bus, folder, 1000),
-                volume.appends(bus, folder),
+                appends.appends(bus, folder),
             ):
                 results |= note({f"{prefix}{name}": value for name, value in (await part).items()})
     finally:

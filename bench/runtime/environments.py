@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 SHARED = ("fastavro==1.13.1", "uvloop==0.23.0")
@@ -32,12 +33,12 @@ def folder() -> Path:
     return Path(cache) / "sixfold" / "bench-peers"
 
 
-def python_of(peer: str) -> str:
+def python_of(peer: str, pinned: Mapping[str, tuple[str, ...]] = PINNED) -> str:
     """The interpreter of `peer`'s environment, which is made first where it is missing or its pins have changed.
 
     Raises InstallError.
     """
-    wanted = "\n".join((sys.version, *PINNED[peer]))
+    wanted = "\n".join((sys.version, *pinned[peer]))
     home = folder() / f"{peer}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     python, complete = home / "bin" / "python", home / "complete"
     if complete.exists():
@@ -46,10 +47,10 @@ def python_of(peer: str) -> str:
     with (folder() / f"{peer}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists():
-            print(f"installing {', '.join(PINNED[peer])}", flush=True)
+            print(f"installing {', '.join(pinned[peer])}", flush=True)
             shutil.rmtree(home, ignore_errors=True)
             _run(peer, sys.executable, "-m", "venv", str(home))
-            _run(peer, str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED[peer])
+            _run(peer, str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned[peer])
             complete.touch()
     return str(python)
 

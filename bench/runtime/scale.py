@@ -31,8 +31,8 @@ class Scale:
         return not self.only or not set(names).isdisjoint(self.only)
 
 
-def from_environment(environment: Mapping[str, str] | None = None) -> Scale:
-    """The scale that the environment asks for. Raises ValueError for a number that is none."""
+def from_environment(environment: Mapping[str, str] | None = None, *, rounds: int = Scale.rounds) -> Scale:
+    """The scale that the environment asks for, else `rounds`. Raises ValueError for a number that is none."""
     given = os.environ if environment is None else environment
 
     def number(name: str, default: float) -> float:
@@ -46,7 +46,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Scale:
         return value
 
     return Scale(
-        rounds=int(number("ROUNDS", Scale.rounds)),
+        rounds=int(number("ROUNDS", rounds)),
         share=number("SHARE", Scale.share),
         only=tuple(filter(None, given.get("SIXFOLD_BENCH_ONLY", "").split(","))),
         idle_s=number("IDLE_S", Scale.idle_s),

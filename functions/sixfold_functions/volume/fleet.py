@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,12 +31,15 @@ class Fleet:
         volume: str = layout.DEFAULT_VOLUME,
         copies: Iterable[str] = layout.COPIES,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "sixfold"),
     ) -> None:
         self._data_dir = data_dir
         self._bus_url = bus_url
         self._volume = volume
         self._copies = tuple(copies)
         self._environment = {**os.environ, **(environment or {})}
+        self._program = tuple(program)
+        """What runs `sixfold`; a measurement starts it in its own way."""
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         """Running processes by name: copies, and `writer`."""
 
@@ -62,9 +65,7 @@ class Fleet:
         logs.mkdir(parents=True, exist_ok=True)
         with open(logs / f"volume.{name}.log", "ab") as log:  # noqa: ASYNC230 (opened once, at the start of a process)
             self.processes[name] = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "sixfold",
+                *self._program,
                 "--data-dir",
                 str(self._data_dir),
                 "--bus",
