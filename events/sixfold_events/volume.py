@@ -156,7 +156,7 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
     """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
 
 
-class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=3):
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=4):
     """A copy's answer: how it is, and the records, as many as fit into one answer."""
 
     volume: str
@@ -168,6 +168,40 @@ class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", versi
     batches: list[bytes] = msgspec.field(default_factory=list)
     """Encoded VolumeRedoBatch values, if whole batches were asked for."""
     error: str = ""
+    began_lsn: int = -1
+    """Where the volume of the copy's epoch began (VolumeRangeTruncated.durable_lsn); -1 while it has not read that."""
+    began_source_epoch: int = 0
+    """Of the same truncation."""
+    began_upper_lsn: int = 0
+    damaged: int = 0
+    """Places in its log that are known to be damaged and are not mended yet."""
+
+
+class VolumeScrubRequested(Event, topic="volume.reads", key="volume"):
+    """Someone asks one copy to read all of its log back now, and to mend what is damaged."""
+
+    volume: str
+    copy: str
+    request_id: str
+
+
+class VolumeScrubReported(Event, topic="volume.read.results", key="volume"):
+    """How far a copy is with reading its log back; more than once for a request, `done` in the last."""
+
+    volume: str
+    copy: str
+    request_id: str
+    done: bool
+    read_bytes: int
+    """What was read so far."""
+    total_bytes: int
+    """What there was to read when it began."""
+    damaged: int = 0
+    """Places that were found to be damaged."""
+    mended: int = 0
+    """Those of them that are whole again."""
+    error: str = ""
+    """Why the rest is not mended yet."""
 
 
 class CopyStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer
-
-INVARIANTS = {
-    "I1": "what a client was told is durable stays, with the same bytes",
-    "I2": "what is durable never goes back, and an epoch begins with all that earlier ones acknowledged",
-    "I3": "no two copies have different bytes for a durable record",
-    "I6": "a writer that another one has followed never gets an acknowledgement again",
-    "I7": "once all is well a write succeeds, and all six copies have everything",
-}
-
-
-class ViolationError(Exception):
-    """An invariant does not hold."""
-
-    def __init__(self, invariant: str, found: str) -> None:
-        super().__init__(f"{invariant} ({INVARIANTS[invariant]}): {found}")
-        self.invariant = invariant
 
 
 class Checker:

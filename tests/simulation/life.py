@@ -12,8 +12,10 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
-from tests.simulation.checks import Checker, ViolationError
+from tests.simulation.checks import Checker
+from tests.simulation.gossip import Gossips
 from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
 
@@ -86,6 +88,8 @@ class Life:
         self.world.copy_made, self.world.writer_made = mutation.copy, mutation.writer
         for copy in self.world.copies.values():
             mutation.copy(copy)
+        self.gossips = Gossips(self.world, plan_made=mutation.plan)
+        mutation.gossips(self.gossips)
         self.checker = Checker(self.world)
         self.writers: list[Writer] = []
         self.steps: list[str] = []
@@ -96,6 +100,7 @@ class Life:
             (40, self.deliver),
             (24, self.listen),
             (4, self.tell),
+            (6, self.gossip),
             (3, self.start),
             (2, self.cut_off),
             (1, self.crash_brokers),
@@ -182,6 +187,13 @@ class Life:
     def tell(self) -> None:
         self._writer.tell()
 
+    def gossip(self) -> None:
+        """A copy may ask those that it reaches: of those that are cut off, each reaches the others."""
+        name = self._rng.choice(sorted(self.world.copies)) if self.world.copies else ""
+        if name:
+            away = set(self._away)
+            self.gossips.step(name, away if name in away else set(layout.COPIES) - away)
+
     def lose_power(self) -> None:
         if len(self.world.copies) > 3:
             self._hit("power lost")
@@ -250,13 +262,15 @@ class Life:
         """All faults pass, a new writer comes; everything must work again."""
         self._draw_for(LAST_STEP)
         self.world.unreliable, self._away = 0.0, []
-        self._start_all()
+        self.gossips.level()
+        self.checker.look(self.writers[-4:])
+        self.world.start_all()
         last = self._new_writer("last")
         self.writers.append(last)
         self._settle("the last writer")
         last.append()
         for _ in range(HEALING):
-            self._start_all()
+            self.world.start_all()
             self._settle("the last writer")
             self.checker.look(self.writers[-4:])  # which reads, and may find a flipped bit
             self.checker.look_at_content(last)
@@ -267,11 +281,6 @@ class Life:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
         if b"last-0" not in self.world.acknowledged.values():
             raise ViolationError("I7", "the last writer's append is not acknowledged")
-
-    def _start_all(self) -> None:
-        while missing := sorted(set(layout.COPIES) - set(self.world.copies)):
-            for copy in missing:
-                self.world.start(copy)
 
 
 def live(plan: Plan) -> Outcome:

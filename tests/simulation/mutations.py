@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
+from tests.simulation.gossip import Gossips
 from tests.simulation.writer import Writer
 
-from sixfold_events.volume import VolumeCopyAcknowledged
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeRedoBatch
 from sixfold_functions.volume.copy import Copy
-from sixfold_functions.volume.core import recovery
+from sixfold_functions.volume.core import gossip, recovery
 from sixfold_functions.volume.core.node import Redo
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.core.repair import Fill
@@ -25,6 +26,8 @@ class Mutation:
     honest_disks: bool = True
     copy: Callable[[Copy], None] = lambda copy: None
     writer: Callable[[Writer], None] = lambda writer: None
+    gossips: Callable[[Gossips], None] = lambda gossips: None
+    plan: Callable[[gossip.GossipPlan], None] = lambda plan: None
 
 
 def _obeys_anyone(copy: Copy) -> None:
@@ -56,9 +59,24 @@ def _fills_nothing(writer: Writer) -> None:
     writer.plan.due = due  # type: ignore[method-assign]
 
 
+def _takes_of_any_epoch(gossips: Gossips) -> None:
+    def taken(answer: VolumeReadAnswered, batches: Iterable[VolumeRedoBatch], mine: gossip.Own) -> list[Redo]:
+        return [msgspec.structs.replace(batch, epoch=mine.epoch) for batch in batches]
+
+    gossips.taken = taken
+
+
+def _asks_of_any_epoch(plan: gossip.GossipPlan) -> None:
+    def serves(peer: VolumeCopyAcknowledged, mine: gossip.Own) -> bool:
+        return peer.complete_lsn > mine.reached_lsn
+
+    plan.serves = serves  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
     "acknowledge-before-fsync": Mutation(honest_disks=False),
     "ignore-epochs": Mutation(copy=_obeys_anyone, writer=_believes_anyone),
     "skip-gap-fill": Mutation(writer=_fills_nothing),
+    "gossip-ignores-epochs": Mutation(gossips=_takes_of_any_epoch, plan=_asks_of_any_epoch),
 }

@@ -32,13 +32,16 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "clock that is wrong",
         "copies cut off",
         "copy killed",
+        "filled by another copy",
         "flipped bit found",
         "folder lost",
+        "level without a writer",
         "network turned over",
         "partition cut by retention",
         "power lost",
         "power lost everywhere",
         "power of a zone lost",
+        "question to another copy",
         "record lost",
         "record overtaken",
         "record twice",
@@ -70,7 +73,7 @@ def test_a_seed_replays_in_another_process_exactly() -> None:
 
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
 def test_a_volume_that_is_broken_on_purpose_is_found_out(mutation: str) -> None:
-    """Each of the four ways within a thousand seeds."""
+    """Each of the ways within a thousand seeds."""
     outcomes = (life.live(life.Plan(seed, mutation)) for seed in range(SEEDS_MAX))
     found = next((outcome for outcome in outcomes if outcome.violation), None)
     assert found is not None

@@ -108,7 +108,7 @@ class World:
         try:
             made.open(int(self.clock.seconds * 1000))
         except (files.LogError, copies.PromiseBrokenError):
-            self._damaged(copy)
+            self.damaged(copy)
             return
         if made.position == 0 and self.dropped[copy] > 0:
             made.join()
@@ -125,6 +125,12 @@ class World:
         self.disks[copy].read_bytes = read_bytes  # counts what a copy reads
         return self.keys[copy].keyring(reencrypt=about is not None and about.reencrypt)
 
+    def start_all(self) -> None:
+        """Until all six run: one that finds itself damaged begins anew."""
+        while missing := sorted(set(layout.COPIES) - set(self.copies)):
+            for copy in missing:
+                self.start(copy)
+
     def flip(self, copy: str) -> None:
         """A bit of what a copy has on its disk is another one from now on."""
         disk = self.disks[copy]
@@ -135,7 +141,7 @@ class World:
             self.flipped.add(copy)
             self.hits["bit flipped"] += 1
 
-    def _damaged(self, copy: str) -> None:
+    def damaged(self, copy: str) -> None:
         """The copy's process ended, as its log is damaged: it gets an empty folder."""
         if copy not in self.flipped:
             raise
@@ -218,7 +224,7 @@ class World:
             try:
                 self.acks.append(node.consume(records))
             except files.LogError:
-                self._damaged(copy)
+                self.damaged(copy)
 
     def deliver_all(self) -> None:
         for copy in list(self.copies):
@@ -235,7 +241,7 @@ class World:
         )
         answer = self.copies[copy].answer(request)
         if answer.error:  # its log is damaged: somebody is told of it, and has the copy begin anew
-            self._damaged(copy)
+            self.damaged(copy)
             return []
         found = [REGISTRY.decode_as(VolumeRedoBatch, value) for value in answer.batches]
         return [batch for batch in found if isinstance(batch, VolumeRedoBatch)]

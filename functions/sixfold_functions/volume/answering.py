@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeReadRequested
+from sixfold_events.volume import (
+    VolumeCopyAcknowledged,
+    VolumeRangeTruncated,
+    VolumeReadAnswered,
+    VolumeReadRequested,
+)
 from sixfold_functions.volume import files
 
 ANSWER_BYTES_MAX = 700_000
@@ -63,6 +68,18 @@ def answer(
     except files.LogDamagedError as damage:
         return refused(found, str(damage))
     return msgspec.structs.replace(found, payloads=payloads, batches=values)
+
+
+def with_beginning(found: VolumeReadAnswered, beginning: VolumeRangeTruncated | None) -> VolumeReadAnswered:
+    """`found`, and where the volume of the copy's epoch began."""
+    if beginning is None:
+        return found
+    return msgspec.structs.replace(
+        found,
+        began_lsn=beginning.durable_lsn,
+        began_source_epoch=beginning.source_epoch,
+        began_upper_lsn=beginning.upper_lsn,
+    )
 
 
 def refused(found: VolumeReadAnswered, error: str) -> VolumeReadAnswered:

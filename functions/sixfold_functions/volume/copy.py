@@ -44,6 +44,7 @@ _CLASS: dict[frames.Kind, type[Event]] = {
     frames.Kind.ADMISSION: VolumeCopyAdmitted,
 }
 _KIND = {cls.__event__.type.encode(): kind for kind, cls in _CLASS.items()}
+_KIND_OF = {cls: kind for kind, cls in _CLASS.items()}
 
 
 class CopyInUseError(errors.SixfoldError):
@@ -222,10 +223,30 @@ class Copy:
             self.position = record.offset + 1
         if not entries or entries[-1].offset + 1 != self.position:
             entries.append(frames.Entry(frames.Kind.POSITION, self.position, b""))
+        return self._keep(entries)
+
+    def _keep(self, entries: Sequence[frames.Entry]) -> VolumeCopyAcknowledged:
         self._log.append(entries)
         self._note_promise()
         self._index_released()
         return self.node.acknowledgement()
+
+    def learn(self, events: Sequence[Redo]) -> VolumeCopyAcknowledged | None:
+        """Take what another copy gave as if it came now in the partition; fsync once. None if nothing of it counts."""
+        location = self._log.next_location()
+        entries: list[frames.Entry] = []
+        for event in events:
+            if self.node.take(event, index.Place(location, len(entries))):
+                value = avro.codec(type(event)).encode(event)
+                entries.append(frames.Entry(_KIND_OF[type(event)], self.position - 1, value))
+            if self.node.annulled is not None:
+                raise self._durable_lost(self.node.annulled)
+        return self._keep(entries) if entries else None
+
+    def batches(self, answer: VolumeReadAnswered) -> list[VolumeRedoBatch]:
+        """The whole batches of a copy's answer. Raises avro.DecodeError."""
+        decoded = [self._registry.decode_as(VolumeRedoBatch, value) for value in answer.batches]
+        return [batch for batch in decoded if isinstance(batch, VolumeRedoBatch)]
 
     def _durable_lost(self, event: VolumeRangeTruncated) -> DurableLostError:
         return DurableLostError(
@@ -247,7 +268,8 @@ class Copy:
             status.complete_lsn if request.whole_batches else self.node.readable_lsn(request.epoch, request.durable_lsn)
         )
         last_lsn = min(last_lsn, first_lsn + request.count - 1)
-        return answering.answer(request, status, self._read(first_lsn, last_lsn), last_lsn)
+        found = answering.answer(request, status, self._read(first_lsn, last_lsn), last_lsn)
+        return answering.with_beginning(found, self.node.beginning) if request.whole_batches else found
 
     def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
         frame: frames.Frame | None = None

@@ -18,7 +18,7 @@ from sixfold.bus import port
 from sixfold.process import Process
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeReadRequested
-from sixfold_functions.volume import answering, topics
+from sixfold_functions.volume import answering, gossip, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import layout
@@ -49,6 +49,7 @@ class StorageService:
         self._log = structlog.get_logger().bind(volume=volume, copy=name)
         self._ack: VolumeCopyAcknowledged | None = None
         self._ack_due = asyncio.Event()
+        self._gossip = gossip.Gossip(copy, bus, registry=registry, clock=clock, acknowledge=self._acknowledge)
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stopping`. Any failure of the disk ends it with the segment log's error."""
@@ -66,6 +67,7 @@ class StorageService:
                     ("redo", self._consume(redo)),
                     ("acks", self._publish_acks()),
                     ("reads", self._answer(reads)),
+                    ("gossip", self._gossip.run()),
                     ("stop", stopping.wait()),
                 )
             ]

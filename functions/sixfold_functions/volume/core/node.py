@@ -45,6 +45,7 @@ class NodeState(msgspec.Struct, Generic[P], frozen=True):
     admitted_lsn: int | None
     prefix: PrefixState[P]
     clock_ms: int = 0
+    beginning: VolumeRangeTruncated | None = None
 
 
 class StorageNode(Generic[P]):
@@ -65,6 +66,8 @@ class StorageNode(Generic[P]):
         self._heard_durable_lsn = 0
         self._began_at: int | None = None
         """Where the volume of `epoch` began, once its truncation was read."""
+        self.beginning: VolumeRangeTruncated | None = None
+        """That truncation, for copies that did not get it."""
         self._joining = 0
         """The incarnation that began without a log; 0 for a copy that counts."""
         self._admitted_lsn: int | None = None
@@ -101,6 +104,7 @@ class StorageNode(Generic[P]):
         if changed:
             self.epoch, self.writer = event.epoch, ""
             self._began_at, self._heard_durable_lsn, self._admitted_lsn = None, 0, None
+            self.beginning = None
             self.prefix.forget_islands()
         match event:
             case VolumeEpochBumped():
@@ -121,7 +125,7 @@ class StorageNode(Generic[P]):
     def _truncate(self, event: VolumeRangeTruncated) -> bool:
         if self._began_at is not None:
             return False
-        self._began_at = event.durable_lsn
+        self._began_at, self.beginning = event.durable_lsn, event
         if self.log_epoch == event.source_epoch:
             self.prefix.cut(event.durable_lsn)  # both are prefixes of the same volume
         else:
@@ -182,12 +186,19 @@ class StorageNode(Generic[P]):
         if self._admitted_lsn is not None and self.prefix.complete_lsn >= self._admitted_lsn:
             self._joining, self._admitted_lsn = 0, None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the copy knows where the volume of its epoch began, so that it can be filled."""
+        return self._began_at is not None or self.log_epoch == self.epoch
+
+    def missing(self) -> tuple[int, int]:
+        """The first gap; (0, 0) for none, and while a recovery is under way, which will say what belongs here."""
+        return self.prefix.missing(self._began_at or 0) if self.begun else (0, 0)
+
     def acknowledgement(self) -> VolumeCopyAcknowledged:
         """What the copy may say once all that it took is fsynced."""
         self._said += 1
-        missing_first, missing_last = self.prefix.missing(self._began_at or 0)
-        if self._began_at is None and self.log_epoch != self.epoch:
-            missing_first = missing_last = 0  # a recovery is under way; it will say what belongs here
+        missing_first, missing_last = self.missing()
         end = self.prefix.end
         return VolumeCopyAcknowledged(
             volume=self.volume,
@@ -227,6 +238,7 @@ class StorageNode(Generic[P]):
             admitted_lsn=self._admitted_lsn,
             prefix=self.prefix.state(),
             clock_ms=self.clock_ms,
+            beginning=self.beginning,
         )
 
     def restore(self, state: NodeState[P]) -> None:
@@ -236,4 +248,5 @@ class StorageNode(Generic[P]):
         self._durable_lsn, self._heard_durable_lsn = state.durable_lsn, state.heard_durable_lsn
         self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
         self.clock_ms = state.clock_ms
+        self.beginning = state.beginning
         self.prefix.restore(state.prefix)

@@ -1,0 +1,131 @@
+"""Copies that ask each other in a simulated world: questions and answers may be lost, and answers come late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
+
+from tests.simulation.violations import ViolationError
+from tests.simulation.world import World
+
+from sixfold_events.volume import VolumeReadAnswered, VolumeReadRequested, VolumeRedoBatch
+from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import files
+from sixfold_functions.volume.core import gossip, layout
+from sixfold_functions.volume.core.node import Redo
+
+TIMING = gossip.Timing(patience_s=0.3, retry_s=0.3, retry_s_max=2.0)
+LEVEL_S = 60
+"""Virtual seconds within which copies must be level without a writer."""
+ASKS_MAX = 6
+"""In one step."""
+LATE = 0.3
+"""Chance that an answer is still on its way when the step is over."""
+
+
+class _Talk(NamedTuple):
+    copy: copies.Copy
+    """The process that asks: a later one of the same copy knows nothing of it."""
+    plan: gossip.GossipPlan
+    late: list[tuple[gossip.Ask, VolumeReadAnswered]]
+
+
+class Gossips:
+    """Each running copy's questions."""
+
+    def __init__(self, world: World, *, plan_made: Callable[[gossip.GossipPlan], None]) -> None:
+        self._world = world
+        self._plan_made = plan_made
+        self.taken: Callable[[VolumeReadAnswered, Iterable[VolumeRedoBatch], gossip.Own], list[Redo]] = gossip.taken
+        self._talks: dict[str, _Talk] = {}
+
+    def _talk(self, name: str) -> _Talk:
+        copy, talk = self._world.copies[name], self._talks.get(name)
+        if talk is None or talk.copy is not copy:
+            peers = [each for each in layout.COPIES if each != name]
+            talk = self._talks[name] = _Talk(copy, gossip.GossipPlan(peers, rng=self._world.rng, timing=TIMING), [])
+            self._plan_made(talk.plan)
+        return talk
+
+    def step(self, name: str, reachable: Collection[str]) -> bool:
+        """The copy asks whom it wants to; False if nobody."""
+        talk = self._talk(name)
+        for ask, answer in talk.late:
+            self._take(talk, ask, answer)
+        talk.late.clear()
+        asked = 0
+        while asked < ASKS_MAX and name in self._world.copies and self._world.copies[name] is talk.copy:
+            ask_due = talk.plan.due(self._own(talk.copy), self._world.clock.seconds)
+            if ask_due is None:
+                break
+            asked += 1
+            self._world.hits["question to another copy"] += 1
+            answered = self._ask(ask_due, reachable)
+            if answered is not None and self._world.rng.random() < LATE and self._world.unreliable:
+                talk.late.append((ask_due, answered))
+                break
+            self._take(talk, ask_due, answered)
+        return asked > 0
+
+    @staticmethod
+    def _own(copy: copies.Copy) -> gossip.Own:
+        return gossip.own(copy.node, copy.position)
+
+    def _ask(self, ask: gossip.Ask, reachable: Collection[str]) -> VolumeReadAnswered | None:
+        world = self._world
+        if ask.peer not in world.copies or ask.peer not in reachable or world.rng.random() < 2 * world.unreliable:
+            return None
+        request = VolumeReadRequested(
+            volume="default",
+            copy=ask.peer,
+            request_id="",
+            from_lsn=ask.first_lsn,
+            count=ask.records,
+            whole_batches=True,
+        )
+        answer = world.copies[ask.peer].answer(request)
+        if answer.error:
+            world.damaged(ask.peer)
+            return None
+        return answer
+
+    def _take(self, talk: _Talk, ask: gossip.Ask, answer: VolumeReadAnswered | None) -> None:
+        world, copy = self._world, talk.copy
+        if answer is not None:
+            try:
+                ack = copy.learn(self.taken(answer, copy.batches(answer), self._own(copy)))
+            except files.LogError:
+                world.damaged(copy.node.copy)
+                return
+            if ack is not None:
+                world.hits["filled by another copy"] += 1
+                world.acks.append(ack)
+        talk.plan.answered(ask, answer.status if answer is not None else None, self._own(copy))
+
+    def level(self) -> None:
+        """Copies that begin anew get level by themselves, unless a recovery is under way: then nothing may be filled.
+
+        Raises ViolationError.
+        """
+        world = self._world
+        for copy in sorted(world.copies):
+            world.kill(copy)
+        ends: set[tuple[int, int]] = set()
+        for _ in range(LEVEL_S):
+            world.start_all()
+            world.deliver_all()
+            for copy in layout.COPIES:
+                if copy in world.copies:
+                    self.step(copy, layout.COPIES)
+            world.clock.seconds += 1.0
+            nodes = [copy.node for copy in world.copies.values()]
+            if len(nodes) < len(layout.COPIES):
+                continue  # damage was found
+            newest = max(node.epoch for node in nodes)
+            if all(node.log_epoch < newest for node in nodes):
+                return
+            ends = {(node.log_epoch, node.prefix.complete_lsn) for node in nodes}
+            if len(ends) == 1:
+                world.hits["level without a writer"] += 1
+                return
+        raise ViolationError("I8", f"the copies end at {sorted(ends)}")

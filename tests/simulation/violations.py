@@ -1,0 +1,20 @@
+"""What must hold of a volume, and the error that says that something did not."""
+
+from __future__ import annotations
+
+INVARIANTS = {
+    "I1": "what a client was told is durable stays, with the same bytes",
+    "I2": "what is durable never goes back, and an epoch begins with all that earlier ones acknowledged",
+    "I3": "no two copies have different bytes for a durable record",
+    "I6": "a writer that another one has followed never gets an acknowledgement again",
+    "I7": "once all is well a write succeeds, and all six copies have everything",
+    "I8": "copies are level without a writer, unless a recovery was under way",
+}
+
+
+class ViolationError(Exception):
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, found: str) -> None:
+        super().__init__(f"{invariant} ({INVARIANTS[invariant]}): {found}")
+        self.invariant = invariant
