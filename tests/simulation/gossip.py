@@ -85,7 +85,7 @@ class Gossips:
         )
         answer = world.copies[ask.peer].answer(request)
         if answer.error:
-            world.damaged(ask.peer)
+            world.broken(ask.peer, files.LogDamagedError(answer.error))
             return None
         return answer
 
@@ -94,8 +94,8 @@ class Gossips:
         if answer is not None:
             try:
                 ack = copy.learn(self.taken(answer, copy.batches(answer), self._own(copy)))
-            except files.LogError:
-                world.damaged(copy.node.copy)
+            except files.LogError as error:
+                world.broken(copy.node.copy, error)
                 return
             if ack is not None:
                 world.hits["filled by another copy"] += 1

@@ -20,7 +20,7 @@ from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
 
 from sixfold_functions.volume import copy as copies
-from sixfold_functions.volume import segments
+from sixfold_functions.volume import files, segments
 from sixfold_functions.volume.core import layout
 
 SECONDS = 30.0
@@ -86,6 +86,7 @@ class Life:
             segment_bytes_max=SEGMENT_BYTES[plan.seed % len(SEGMENT_BYTES)],
         )
         self.world.copy_made, self.world.writer_made = mutation.copy, mutation.writer
+        self.world.copy_opening = mutation.opening
         for copy in self.world.copies.values():
             mutation.copy(copy)
         self.gossips = Gossips(self.world, plan_made=mutation.plan)
@@ -107,6 +108,7 @@ class Life:
             (1, self.retain),
             (0.6, self.lose_power),
             (0.6, self.kill),
+            (0.6, self.fail_disk),
             (0.1, self.black_out),
             (0.4, self.follow),
             (0.3, self.turn_over),
@@ -206,6 +208,10 @@ class Life:
         for copy in layout.expand(zone):
             self.world.lose_power(copy)
 
+    def fail_disk(self) -> None:
+        if self.world.copies:
+            self.world.fail_disk(self._rng.choice(sorted(self.world.copies)))
+
     def kill(self) -> None:
         if len(self.world.copies) > 3:
             self._hit("copy killed")
@@ -262,6 +268,8 @@ class Life:
         """All faults pass, a new writer comes; everything must work again."""
         self._draw_for(LAST_STEP)
         self.world.unreliable, self._away = 0.0, []
+        for disk in self.world.disks.values():
+            disk.heal()
         self.gossips.level()
         self.checker.look(self.writers[-4:])
         self.world.start_all()
@@ -291,7 +299,7 @@ def live(plan: Plan) -> Outcome:
         life.run()
     except ViolationError as error:
         violation = str(error)
-    except (copies.DurableLostError, copies.PromiseBrokenError, AssertionError) as error:
+    except (files.LogDamagedError, copies.DurableLostError, copies.PromiseBrokenError, AssertionError) as error:
         violation = f"I1 a part of the volume stopped: {type(error).__name__}: {error}"
     told = hashlib.sha256(repr(sorted(life.world.acknowledged.items())).encode()).hexdigest()[:16]
     return Outcome(

@@ -10,8 +10,45 @@ from pathlib import Path
 class _Inode:
     def __init__(self) -> None:
         self.content = bytearray()
-        self.synced = b""
+        """What a process reads: the page cache."""
+        self.synced = bytearray()
+        """What lies on the disk."""
+        self.dirty: list[tuple[int, int]] = []
+        """Ranges that were written since, in order. After a failed sync they are clean, and not on the disk."""
+        self.cut_at: int | None = None
+        """Where the file was cut since."""
         self.locked = False
+
+    def wrote(self, start: int, end: int) -> None:
+        if self.dirty and self.dirty[-1][1] == start:
+            start = self.dirty.pop()[0]
+        self.dirty.append((start, end))
+
+    def truncate(self, size: int) -> None:
+        del self.content[size:]
+        self.cut_at = size if self.cut_at is None else min(self.cut_at, size)
+        self.dirty = [(start, min(end, size)) for start, end in self.dirty if start < size]
+
+    def sync(self) -> None:
+        if self.cut_at is not None:
+            del self.synced[self.cut_at :]
+        for start, end in self.dirty:
+            self._put(start, min(end, len(self.content)))
+        self.synced += bytes(len(self.content) - len(self.synced))
+        self.dirty, self.cut_at = [], None
+
+    def _put(self, start: int, end: int) -> None:
+        self.synced += bytes(max(start - len(self.synced), 0))
+        self.synced[start:end] = self.content[start:end]
+
+    def lose_power(self, rng: random.Random) -> None:
+        """Of what was written since the last sync a random beginning was on the disk already."""
+        kept = rng.randrange(sum(end - start for start, end in self.dirty) + 1)
+        if self.cut_at is None or self.cut_at >= len(self.synced):
+            for start, end in self.dirty:
+                self._put(start, start + min(end - start, kept))
+                kept -= min(end - start, kept)
+        self.content, self.dirty, self.cut_at = bytearray(self.synced), [], None
 
 
 class LossyFile:
@@ -23,31 +60,34 @@ class LossyFile:
         return len(self._inode.content)
 
     def append(self, data: bytes) -> None:
-        room = self._disk.room_bytes
-        if room is not None and len(data) > room:
-            self._inode.content += data[:room]
-            self._disk.room_bytes = 0
-            raise OSError(errno.ENOSPC, "No space left on device")
+        room, inode = self._disk.room_bytes, self._inode
+        taken = data if room is None else data[:room]
+        inode.wrote(len(inode.content), len(inode.content) + len(taken))
+        inode.content += taken
         if room is not None:
-            self._disk.room_bytes = room - len(data)
-        self._inode.content += data
+            self._disk.room_bytes = room - len(taken)
+        if len(taken) < len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     def write_at(self, position: int, data: bytes) -> None:
         self._inode.content[position : position + len(data)] = data
+        self._inode.wrote(position, position + len(data))
 
     def read_at(self, position: int, size: int) -> bytes:
         self._disk.read_bytes += min(size, max(self.size() - position, 0))
         return bytes(self._inode.content[position : position + size])
 
     def truncate(self, size: int) -> None:
-        del self._inode.content[size:]
+        self._inode.truncate(size)
 
     def fdatasync(self) -> None:
         self._disk.syncs += 1
-        if self._disk.sync_error is not None:
-            raise self._disk.sync_error
+        error = self._disk.failing()
+        if error is not None:
+            self._inode.dirty = []  # as Linux does: the pages are readable, and nothing writes them any more
+            raise error
         if self._disk.honest:
-            self._inode.synced = bytes(self._inode.content)
+            self._inode.sync()
 
     def close(self) -> None:
         self._inode.locked = False
@@ -61,12 +101,19 @@ class LossyDisk:
         self.syncs = 0
         self.read_bytes = 0
         self.sync_error: OSError | None = None
+        """What each sync raises."""
+        self.sync_errors: list[OSError | None] = []
+        """What the next syncs raise."""
         self.room_bytes: int | None = None
         self._inodes: dict[Path, _Inode] = {}
         self._kept: dict[Path, _Inode] = {}
         """Names that survive a loss of power."""
         self._changes: list[dict[Path, _Inode | None]] = []
         """What happened to names since, in order; each is kept or lost as a whole, and none without those before it."""
+
+    def failing(self) -> OSError | None:
+        """What this sync raises."""
+        return self.sync_errors.pop(0) if self.sync_errors else self.sync_error
 
     def make_folder(self, path: Path) -> None:
         """Folders need no entry here."""
@@ -94,6 +141,8 @@ class LossyDisk:
         _apply(change, self._inodes)
 
     def sync_folder(self, path: Path) -> None:
+        if (error := self.failing()) is not None:
+            raise error
         if self.honest:
             for change in self._changes:
                 _apply(change, self._kept)
@@ -114,12 +163,15 @@ class LossyDisk:
         self._inodes = dict(self._kept)
         for inode in self._inodes.values():
             inode.locked = False
-            torn = bytes(inode.content[len(inode.synced) :])
-            kept = torn[: rng.randrange(len(torn) + 1)] if inode.content.startswith(inode.synced) else b""
-            inode.content = bytearray(inode.synced + kept)
+            inode.lose_power(rng)
+
+    def heal(self) -> None:
+        """There is room, and syncs do not fail."""
+        self.room_bytes, self.sync_error, self.sync_errors = None, None, []
 
     def end_process(self) -> None:
-        """Locks end with whoever held them; what was written stays readable."""
+        """Locks end with whoever held them; what was written stays readable. Errors were its own, a successor has none."""
+        self.heal()
         for inode in self._inodes.values():
             inode.locked = False
 
@@ -128,13 +180,13 @@ class LossyDisk:
         inode = self._inodes[path]
         inode.content[position] ^= 0x10
         if position < len(inode.synced):
-            synced = bytearray(inode.synced)
-            synced[position] = inode.content[position]
-            inode.synced = bytes(synced)
+            inode.synced[position] = inode.content[position]
 
     def cut(self, path: Path, size: int) -> None:
         """Lose the end of a file that lies on the disk."""
-        del self._inodes[path].content[size:]
+        inode = self._inodes[path]
+        inode.truncate(size)
+        inode.sync()
 
     def lose(self, path: Path) -> None:
         """Lose a file for good."""
@@ -144,7 +196,7 @@ class LossyDisk:
     def write(self, path: Path, content: bytes) -> None:
         """Have a file that lies on the disk."""
         inode = self._inodes[path] = self._kept[path] = _Inode()
-        inode.content, inode.synced = bytearray(content), content
+        inode.content, inode.synced = bytearray(content), bytearray(content)
 
     def size(self, path: Path) -> int:
         return len(self._inodes[path].content)

@@ -25,6 +25,7 @@ class Mutation:
     quorum: Quorum = FOUR_OF_SIX
     honest_disks: bool = True
     copy: Callable[[Copy], None] = lambda copy: None
+    opening: Callable[[Copy], None] = lambda copy: None
     writer: Callable[[Writer], None] = lambda writer: None
     gossips: Callable[[Gossips], None] = lambda gossips: None
     plan: Callable[[gossip.GossipPlan], None] = lambda plan: None
@@ -73,10 +74,15 @@ def _asks_of_any_epoch(plan: gossip.GossipPlan) -> None:
     plan.serves = serves  # type: ignore[method-assign]
 
 
+def _believes_the_page_cache(copy: Copy) -> None:
+    copy._log.write_tail_again = lambda: None  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
     "acknowledge-before-fsync": Mutation(honest_disks=False),
     "ignore-epochs": Mutation(copy=_obeys_anyone, writer=_believes_anyone),
     "skip-gap-fill": Mutation(writer=_fills_nothing),
+    "believe-the-page-cache": Mutation(opening=_believes_the_page_cache),
     "gossip-ignores-epochs": Mutation(gossips=_takes_of_any_epoch, plan=_asks_of_any_epoch),
 }

@@ -6,6 +6,8 @@ bus, the disks and time are held in hand.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -87,6 +89,7 @@ class World:
         self.told: Callable[[Writer, int, bytes], None] = lambda writer, lsn, data: None
         """Called for each record of which a client is told."""
         self.copy_made: Callable[[copies.Copy], None] = lambda copy: None
+        self.copy_opening: Callable[[copies.Copy], None] = lambda copy: None
         self.writer_made: Callable[[Writer], None] = lambda writer: None
         """Called with each that begins to live: a test may cripple it."""
         self.hits: Counter[str] = Counter()
@@ -105,10 +108,11 @@ class World:
             segment_bytes_max=self.segment_bytes_max,
             keyring=self._keyring(copy),
         )
+        self.copy_opening(made)
         try:
             made.open(int(self.clock.seconds * 1000))
-        except (files.LogError, copies.PromiseBrokenError):
-            self.damaged(copy)
+        except (files.LogError, copies.PromiseBrokenError) as error:
+            self.broken(copy, error)
             return
         if made.position == 0 and self.dropped[copy] > 0:
             made.join()
@@ -141,10 +145,26 @@ class World:
             self.flipped.add(copy)
             self.hits["bit flipped"] += 1
 
-    def damaged(self, copy: str) -> None:
-        """The copy's process ended, as its log is damaged: it gets an empty folder."""
+    def fail_disk(self, copy: str) -> None:
+        """One of the next writes of a copy that runs finds no room, or one of its next syncs fails."""
+        disk = self.disks[copy]
+        fault = self.rng.choice(["sync failed (EIO)", "sync failed (ENOSPC)", "disk full"])
+        self.hits[fault] += 1
+        if fault == "disk full":
+            disk.room_bytes = self.rng.choice([0, 1, 50, 500])
+        else:
+            number = errno.EIO if "EIO" in fault else errno.ENOSPC
+            disk.sync_errors = [*[None] * self.rng.choice([0, 0, 1, 2]), OSError(number, os.strerror(number))]
+
+    def broken(self, copy: str, error: Exception) -> None:
+        """The copy's process ended with `error`: its log is damaged, so it gets an empty folder, or its disk failed."""
+        if isinstance(error, files.LogFailedError):
+            self.hits["process ended by its disk"] += 1
+            self.copies.pop(copy, None)
+            self.disks[copy].end_process()
+            return
         if copy not in self.flipped:
-            raise
+            raise error
         self.hits["flipped bit found"] += 1
         self.lose_disk(copy)
 
@@ -223,8 +243,8 @@ class World:
         if records:
             try:
                 self.acks.append(node.consume(records))
-            except files.LogError:
-                self.damaged(copy)
+            except files.LogError as error:
+                self.broken(copy, error)
 
     def deliver_all(self) -> None:
         for copy in list(self.copies):
@@ -241,7 +261,7 @@ class World:
         )
         answer = self.copies[copy].answer(request)
         if answer.error:  # its log is damaged: somebody is told of it, and has the copy begin anew
-            self.damaged(copy)
+            self.broken(copy, files.LogDamagedError(answer.error))
             return []
         found = [REGISTRY.decode_as(VolumeRedoBatch, value) for value in answer.batches]
         return [batch for batch in found if isinstance(batch, VolumeRedoBatch)]

@@ -121,6 +121,7 @@ class Copy:
             self.node, self.position = StorageNode(self.node.volume, self.node.copy), 0
             self._replay(whole=True)
         self._check_promise()
+        self._log.write_tail_again()
         self.node.start(max(self.node.incarnation + 1, now_ms))
         self._note(frames.Kind.STARTED)
 

@@ -57,6 +57,8 @@ class SegmentLog:
         self._sealing = Sealing(keyring or Keyring(), label)
         self._files = files.Files(disk, self.path, self._sealing.wrapped)
         self._last = 0
+        self._tail: tuple[Location, int] | None = None
+        """The last frame that was read back, and its size."""
         self._sequence = 0
         self._failed = False
 
@@ -136,6 +138,7 @@ class SegmentLog:
                 self._check_label(segment, frame)
             self._sequence = frame.sequence
             location = Location(segment, position)
+            self._tail = location, frame.size
             yield location, self._opened(location, file, frame)
             position += frame.size
         if position == 0:
@@ -152,8 +155,29 @@ class SegmentLog:
                 f"the disk did not keep what was fsynced. {self._remedy()}"
             )
         file = self._files.get(segment)
-        file.truncate(position)
+        try:
+            file.truncate(position)
+        except OSError as error:
+            raise self._failure(error) from error
         self._sync(file)
+
+    def write_tail_again(self) -> None:
+        """Make sure that what was read back is on the disk: write the last frame once more, in its place, and sync it.
+
+        A process that ends at a failed sync leaves its last frame in the page cache, where it is readable, marked clean
+        and not on the disk; a mere sync would not write it (Rebello et al.). One frame is all that is ever written and
+        not synced, and the same bytes in the same place harm nothing, torn or not.
+        """
+        if self._tail is None:
+            return
+        location, size = self._tail
+        file = self._files.get(location.segment)
+        try:
+            file.write_at(location.position, file.read_at(location.position, size))
+        except OSError as error:
+            raise self._failure(error) from error
+        self._sync(file)
+        self._sync_folder()  # the same goes for the newest file's name
 
     def _remedy(self) -> str:
         return files.remedy(self._folder, self._label)
@@ -186,6 +210,9 @@ class SegmentLog:
         file = self._files.get(segment)
         self._write(file, entries)
         self._sync(file)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
         try:
             self._disk.sync_folder(self._folder)
         except OSError as error:

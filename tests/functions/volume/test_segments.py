@@ -122,6 +122,42 @@ def test_after_a_failed_fsync_nothing_is_written_any_more() -> None:
         write(made, 2)
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_what_a_failed_sync_left_readable_is_on_the_disk_before_the_next_process_counts_it(failures: int) -> None:
+    """The kernel marks such pages clean, so a mere sync would not write them; after it, power may go."""
+    made, writer = world()
+    writer.append()
+    made.deliver_all()
+    writer.append(3)
+    disk = made.disks["a1"]
+    for _ in range(failures):
+        disk.sync_errors = [OSError(errno.EIO, "Input/output error")]
+        if "a1" in made.copies:
+            made.deliver("a1")
+        else:
+            made.start("a1")
+        assert "a1" not in made.copies
+    made.start("a1")
+    made.deliver("a1")
+    assert made.copies["a1"].node.prefix.complete_lsn == 4
+    made.lose_power("a1")
+    made.start("a1")
+    assert made.copies["a1"].node.prefix.complete_lsn == 4
+
+
+def test_a_file_whose_name_was_not_synced_has_it_before_the_next_process_counts_it() -> None:
+    """A new segment's process ended at the sync of the folder; the next one finds the file and must not lose it."""
+    disk = LossyDisk()
+    disk.sync_errors = [None, OSError(errno.EIO, "Input/output error")]
+    with pytest.raises(files.LogFailedError, match="cannot be written"):
+        opened(disk)
+    again = opened(disk)
+    again.write_tail_again()
+    write(again, 1)
+    disk.lose_power(random.Random(1))
+    assert kept(disk) == [1]
+
+
 def test_a_full_disk_is_named_and_harms_nothing_that_was_kept() -> None:
     """What was written before stays; after room was made the log goes on."""
     disk = LossyDisk()
