@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ async def _embedded(lab: Lab) -> dict[str, float]:
     async with (
         _folder(lab) as folder,
         open_bus("embedded:", data_dir=folder) as bus,
-        volume(bus, folder, "embedded") as ours,
+        volume(bus, folder, "embedded", broker=os.getpid()) as ours,
     ):
         return await _measured(ours, (128,))
 

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 SERVERS = {"etcd": "etcd", "mariadb": "mariadbd"}
 """The program that says a peer's version."""
 TIMEOUT_S = 600
+_VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
 
 
 class PeerMissingError(RuntimeError):
@@ -46,8 +48,10 @@ class Programs:
         return found
 
     def version(self, name: str) -> str:
-        """The first line of what it says of itself."""
-        return _run([self.path(name), "--version"], self.environment).splitlines()[0]
+        """What it says of itself, without the rest of the line."""
+        said = _run([self.path(name), "--version"], self.environment)
+        found = _VERSION.search(said.removeprefix(self.path(name)))
+        return found.group() if found else said.splitlines()[0]
 
 
 def programs(peer: str) -> Programs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from bench.runtime.environments import InstallError
 from bench.volume.debian import PeerMissingError
 
 Figures = Mapping[str, float]
@@ -25,7 +26,7 @@ async def taken(
                 continue
             try:
                 found = await turn()
-            except PeerMissingError as error:
+            except (PeerMissingError, InstallError) as error:
                 missing[name] = str(error)
                 note(f"  {name}: {error}")
                 continue

@@ -32,7 +32,7 @@ class Volume:
         self._data_dir = data_dir
         self._syncs = data_dir / "syncs"
         self._broker = broker
-        """The broker's pid, where it is ours."""
+        """The pid of the broker, or of the embedded bus's owner, where it is ours."""
         self._fleet: Fleet | None = None
 
     async def create(self) -> None:
