@@ -204,6 +204,35 @@ class VolumeScrubReported(Event, topic="volume.read.results", key="volume"):
     """Why the rest is not mended yet."""
 
 
+class VolumePagesRequested(Event, topic="volume.reads", key="volume"):
+    """Someone asks one copy of a volume of pages for pages as they are at a read point."""
+
+    volume: str
+    copy: str
+    request_id: str
+    pages: list[int]
+    lsn: int
+    """Read point: the reader knows that all up to here is durable."""
+    epoch: int
+    """Epoch whose volume `lsn` speaks of."""
+
+
+class VolumePagesAnswered(Event, topic="volume.read.results", key="volume"):
+    """A copy's answer: the pages that were asked for, as many as fit into one answer."""
+
+    volume: str
+    copy: str
+    request_id: str
+    status: VolumeCopyAcknowledged
+    lsn: int
+    page_bytes: int = 0
+    size: int = 0
+    """Pages that the volume has at `lsn`."""
+    contents: list[bytes] = msgspec.field(default_factory=list)
+    """One for each page, in the order of the request; empty for a page beyond the end."""
+    error: str = ""
+
+
 class CopyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One copy, as the tracker last heard of it."""
 

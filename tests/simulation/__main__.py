@@ -87,7 +87,7 @@ def _arguments() -> argparse.ArgumentParser:
 def _lives(plans: list[life.Plan], processes: int, clock: clocks.Clock) -> Iterator[life.Outcome]:
     begun_s = told_s = clock.monotonic()
     done = 0
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, life.be_quiet) as pool:
         for outcome in pool.imap(life.live, plans, chunksize=CHUNK):
             yield outcome
             done += 1

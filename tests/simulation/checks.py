@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tests.simulation.paging import Paging
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer
@@ -15,6 +16,7 @@ class Checker:
     def __init__(self, world: World) -> None:
         self._world = world
         world.told = self._told
+        self.paging: Paging | None = None
         self._acknowledged: dict[int, int] = {}
         """The last LSN of which clients were told, by epoch."""
         self._durable: dict[tuple[str, int], int] = {}
@@ -46,6 +48,8 @@ class Checker:
                 self._look_at_beginning(writer)
         for copy in list(self._world.copies):
             self._look_at_settled(copy)
+        if self.paging is not None and (found := self.paging.look(self._settled)):
+            raise ViolationError("I9", found)
 
     def _look_at_durable(self, writer: Writer) -> None:
         place, lsn = (writer.name, writer.recovery.epoch), writer.tracker.durable_lsn

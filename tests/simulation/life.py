@@ -12,9 +12,11 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
+import structlog
 from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
 from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.paging import Paging
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
@@ -34,6 +36,8 @@ HEALING = 10
 """Times eighteen virtual seconds within which all copies must be level again."""
 LOST_MAX = 2
 """Copies that may be without what they once acknowledged: any three of the four others still meet every write quorum."""
+PAGING_EVERY = 6
+"""One life in so many is one of a volume of pages."""
 SEGMENT_BYTES = (600, 4_000, segments.SEGMENT_BYTES_MAX)
 
 
@@ -92,6 +96,8 @@ class Life:
         self.gossips = Gossips(self.world, plan_made=mutation.plan)
         mutation.gossips(self.gossips)
         self.checker = Checker(self.world)
+        if plan.seed % PAGING_EVERY == PAGING_EVERY - 1:
+            self.checker.paging = Paging(self.world)
         self.writers: list[Writer] = []
         self.steps: list[str] = []
         self.appends = 0
@@ -287,8 +293,13 @@ class Life:
                 break
         else:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
-        if b"last-0" not in self.world.acknowledged.values():
+        if not last.acknowledged:
             raise ViolationError("I7", "the last writer's append is not acknowledged")
+
+
+def be_quiet() -> None:
+    """What copies log of their damage would hide what is found."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 
 
 def live(plan: Plan) -> Outcome:

@@ -9,6 +9,7 @@ INVARIANTS = {
     "I6": "a writer that another one has followed never gets an acknowledgement again",
     "I7": "once all is well a write succeeds, and all six copies have everything",
     "I8": "copies are level without a writer, unless a recovery was under way",
+    "I9": "a page is what the durable records up to the read point make of it",
 }
 
 

@@ -29,6 +29,7 @@ from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.encryption import inventory
 from sixfold_functions.volume.encryption.keyring import Keyring
+from sixfold_functions.volume.pages.store import PageStore
 from sixfold_functions.volume.sender import Parcel
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class StillClock:
 
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("nothing sleeps in a world without a loop")
+
+
+def named(writer: Writer, count: int) -> list[bytes]:
+    """Plain records that tell whose they are."""
+    return [f"{writer.name}-{writer.count + index}".encode() for index in range(count)]
 
 
 class World:
@@ -92,6 +98,9 @@ class World:
         self.copy_opening: Callable[[copies.Copy], None] = lambda copy: None
         self.writer_made: Callable[[Writer], None] = lambda writer: None
         """Called with each that begins to live: a test may cripple it."""
+        self.payloads: Callable[[Writer, int], list[bytes]] = named
+        """What a writer's next records are."""
+        self.page_store: Callable[..., PageStore] = PageStore
         self.hits: Counter[str] = Counter()
         """How often each fault happened."""
         self.newest_writer = ""
@@ -109,6 +118,7 @@ class World:
             keyring=self._keyring(copy),
         )
         self.copy_opening(made)
+        made.pages.make = self.page_store
         try:
             made.open(int(self.clock.seconds * 1000))
         except (files.LogError, copies.PromiseBrokenError) as error:
@@ -243,6 +253,8 @@ class World:
         if records:
             try:
                 self.acks.append(node.consume(records))
+                for _ in range(3):
+                    node.pages.work()
             except files.LogError as error:
                 self.broken(copy, error)
 

@@ -45,6 +45,8 @@ class Writer:
         )
         self.read = len(world.acks)
         self.count = 0
+        self.acknowledged = 0
+        """Records of which its clients were told."""
         world.newest_writer = name
         world.writer_made(self)
         self.begin(0)
@@ -107,6 +109,7 @@ class Writer:
         if self.established:
             for append in self.sequencer.on_durable(self.tracker.durable_lsn):
                 for index, data in enumerate(append.records):
+                    self.acknowledged += 1
                     world.told(self, append.first_lsn + index, data)
                     world.acknowledged[append.first_lsn + index] = data
 
@@ -131,7 +134,7 @@ class Writer:
                 self.plan.sent(fill.copy, batch.first_lsn + len(batch.payloads) - 1)
 
     def append(self, records: int = 1) -> None:
-        data = [f"{self.name}-{self.count + index}".encode() for index in range(records)]
+        data = self.world.payloads(self, records)
         self.count += records
         self.sequencer.offer(sequencer.Append(data, None))
         self.pump()

@@ -1,7 +1,7 @@
 """The volume's published face: what other capabilities and programs import.
 
 `VolumeClient` appends through the volume's writer and reads from the copies. A process that is the writer itself (the
-SQL engine) uses `VolumeWriter`, which is two hops faster.
+SQL engine) uses `VolumeWriter`, which is two hops faster, and `PageVolume` on it where it keeps pages.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import status as states
 from sixfold_functions.volume.core import layout, sequencer
 from sixfold_functions.volume.errors import QuorumLostError, RequestRefusedError, StaleWriterError, VolumeLimitError
+from sixfold_functions.volume.pages.volume import PagesUnreadableError, PageVolume, PageVolumeError
 from sixfold_functions.volume.settings import AppendResult, WriterSettings
 from sixfold_functions.volume.writer import VolumeWriter
 
 __all__ = [
     "AppendResult",
+    "PageVolume",
+    "PageVolumeError",
+    "PagesUnreadableError",
     "QuorumLostError",
     "ReadResult",
     "RequestRefusedError",

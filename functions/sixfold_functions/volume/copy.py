@@ -35,6 +35,7 @@ from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
 from sixfold_functions.volume.encryption.envelope import DataKey
 from sixfold_functions.volume.encryption.keyring import Keyring
 from sixfold_functions.volume.encryption.rewriting import Rewriter
+from sixfold_functions.volume.pages import feeding
 
 _PROMISE = struct.Struct(">QQI")
 _CLASS: dict[frames.Kind, type[Event]] = {
@@ -65,6 +66,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     node: NodeState[index.Place]
     position: int
     index_rows: int
+    page_bytes: int = 0
+    """Of a volume of pages."""
 
 
 class Copy:
@@ -96,11 +99,13 @@ class Copy:
             keyring=self.keyring,
         )
         self._index = index.Index(disk, folder, label=self._label)
+        self._frame: tuple[segments.Location, frames.Frame] | None = None
         self._lock: disks.File | None = None
         self._promise: disks.File | None = None
         self.node: StorageNode[index.Place] = StorageNode(volume, name)
         self.position = 0
         """Next offset to read from the copy's partition."""
+        self.pages = feeding.CopyPages(disk, folder, self, label=self._label, keyring=self.keyring)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -122,6 +127,7 @@ class Copy:
             self._replay(whole=True)
         self._check_promise()
         self._log.write_tail_again()
+        self.pages.open()
         self.node.start(max(self.node.incarnation + 1, now_ms))
         self._note(frames.Kind.STARTED)
 
@@ -151,6 +157,7 @@ class Copy:
             return False  # of another version
         self.node.restore(checkpoint.node)
         self.position = checkpoint.position
+        self.pages.page_bytes = checkpoint.page_bytes
         return self._index.trim(checkpoint.index_rows, self.node.prefix.floor_lsn)
 
     def _checkpoint(self) -> bytes:
@@ -159,12 +166,15 @@ class Copy:
             return b""  # the first segment
         self._index_released()
         self._index.sync()
-        return msgspec.json.encode(Checkpoint(self.node.state(), self.position, len(self._index)))
+        return msgspec.json.encode(
+            Checkpoint(self.node.state(), self.position, len(self._index), self.pages.page_bytes)
+        )
 
     def _index_released(self) -> None:
         """The core forgets what no recovery can change any more; from now on the index knows where it lies."""
         for entry in self.node.prefix.take_released():
             self._index.add(index.Row(entry.first_lsn, entry.last_lsn, entry.place))
+            self.pages.settled(entry)
 
     def _replay_entry(self, place: index.Place, entry: frames.Entry) -> None:
         if entry.kind is frames.Kind.STARTED:
@@ -217,8 +227,11 @@ class Copy:
                     event = self._decode(entry)
                 except avro.DecodeError:
                     event = None  # not ours to stop for: it does not count, and a gap is filled again
-                if event is not None and self.node.take(event, index.Place(location, len(entries))):
+                place = index.Place(location, len(entries))
+                if event is not None and self.node.take(event, place):
                     entries.append(entry)
+                    if isinstance(event, VolumeRedoBatch):
+                        self.pages.remember(place, event)
                 if self.node.annulled is not None:
                     raise self._durable_lost(self.node.annulled)
             self.position = record.offset + 1
@@ -273,14 +286,8 @@ class Copy:
         return answering.with_beginning(found, self.node.beginning) if request.whole_batches else found
 
     def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
-        frame: frames.Frame | None = None
-        location: segments.Location | None = None
-        released = (row.place for row in self._index.between(first_lsn, last_lsn))
-        waiting = (entry.place for entry in self.node.prefix.between(first_lsn, last_lsn))
-        for place in itertools.chain(released, waiting):
-            if frame is None or place.frame != location:
-                location, frame = place.frame, self._log.read(place.frame)
-            stored = frame.entries[place.entry]
+        for place in self.places(first_lsn, last_lsn):
+            stored = self._stored(place)
             event = self._decode(stored)
             assert isinstance(event, VolumeRedoBatch)
             yield answering.Stored(event.first_lsn, stored.data, event.payloads)
@@ -294,8 +301,26 @@ class Copy:
         """For the segments that are to be written anew."""
         return Rewriter(self._disk, self._folder, self._log, label=self._label, keyring=self.keyring)
 
+    def places(self, first_lsn: int, last_lsn: int) -> Iterator[index.Place]:
+        """Of batches of the prefix with records in the range, in order. Raises LogDamagedError."""
+        released = (row.place for row in self._index.between(first_lsn, last_lsn))
+        waiting = (entry.place for entry in self.node.prefix.between(first_lsn, last_lsn))
+        return itertools.chain(released, waiting)
+
+    def batch(self, place: index.Place) -> VolumeRedoBatch:
+        """The batch there. Raises LogDamagedError."""
+        event = self._decode(self._stored(place))
+        assert isinstance(event, VolumeRedoBatch)
+        return event
+
+    def _stored(self, place: index.Place) -> frames.Entry:
+        if self._frame is None or self._frame[0] != place.frame:
+            self._frame = place.frame, self._log.read(place.frame)
+        return self._frame[1].entries[place.entry]
+
     def close(self) -> None:
         """Give the folder back."""
+        self.pages.close()
         self._log.close()
         self._index.close()
         for file in (self._promise, self._lock):

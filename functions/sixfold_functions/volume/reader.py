@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sixfold import clock as clocks
 from sixfold import errors, publisher
 from sixfold.bus import port
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeReadAnswered, VolumeReadRequested
+from sixfold_events.volume import VolumePagesAnswered, VolumePagesRequested, VolumeReadAnswered, VolumeReadRequested
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
 
@@ -36,7 +36,7 @@ class CopyReader:
         self._topics = layout.topics(volume)
         self._results = port.TopicPartition(self._topics.read_results, 0)
         self._consumer = bus.assign([self._results], start=port.LATEST)
-        self._asked: dict[str, asyncio.Future[VolumeReadAnswered]] = {}
+        self._asked: dict[str, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,7 +61,7 @@ class CopyReader:
                     answer = self._registry.decode(record.value, record.headers)
                 except ValueError:
                     continue  # not an answer
-                if isinstance(answer, VolumeReadAnswered):
+                if isinstance(answer, VolumeReadAnswered | VolumePagesAnswered):
                     asked = self._asked.pop(answer.request_id, None)
                     if asked is not None and not asked.done():
                         asked.set_result(answer)
@@ -88,7 +88,26 @@ class CopyReader:
             durable_lsn=durable_lsn,
             whole_batches=whole_batches,
         )
-        asked: asyncio.Future[VolumeReadAnswered] = asyncio.get_running_loop().create_future()
+        answer = await self._request(request, timeout_s)
+        assert isinstance(answer, VolumeReadAnswered)
+        return answer
+
+    async def ask_pages(
+        self, copy: str, pages: Sequence[int], *, lsn: int, epoch: int, timeout_s: float = 2.0
+    ) -> VolumePagesAnswered:
+        """Pages of `copy` at the read point `lsn` of `epoch`, as many as one answer holds. Raises as `ask`."""
+        request = VolumePagesRequested(
+            volume=self._volume, copy=copy, request_id=uuid.uuid4().hex, pages=list(pages), lsn=lsn, epoch=epoch
+        )
+        answer = await self._request(request, timeout_s)
+        assert isinstance(answer, VolumePagesAnswered)
+        return answer
+
+    async def _request(
+        self, request: VolumeReadRequested | VolumePagesRequested, timeout_s: float
+    ) -> VolumeReadAnswered | VolumePagesAnswered:
+        copy = request.copy
+        asked: asyncio.Future[VolumeReadAnswered | VolumePagesAnswered] = asyncio.get_running_loop().create_future()
         self._asked[request.request_id] = asked
         record = publisher.record_of(
             request, source="/volumes/reader", clock=self._clock, partition=layout.PARTITION[copy]

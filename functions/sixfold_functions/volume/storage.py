@@ -16,8 +16,15 @@ from sixfold import clock as clocks
 from sixfold import errors, publisher
 from sixfold.bus import port
 from sixfold.process import Process
+from sixfold_events import Event
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeReadRequested
+from sixfold_events.volume import (
+    VolumeCopyAcknowledged,
+    VolumePagesAnswered,
+    VolumePagesRequested,
+    VolumeReadAnswered,
+    VolumeReadRequested,
+)
 from sixfold_functions.volume import answering, gossip, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
@@ -50,6 +57,7 @@ class StorageService:
         self._ack: VolumeCopyAcknowledged | None = None
         self._ack_due = asyncio.Event()
         self._gossip = gossip.Gossip(copy, bus, registry=registry, clock=clock, acknowledge=self._acknowledge)
+        self._consumed = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stopping`. Any failure of the disk ends it with the segment log's error."""
@@ -68,6 +76,7 @@ class StorageService:
                     ("acks", self._publish_acks()),
                     ("reads", self._answer(reads)),
                     ("gossip", self._gossip.run()),
+                    ("pages", self._make_pages()),
                     ("stop", stopping.wait()),
                 )
             ]
@@ -106,6 +115,16 @@ class StorageService:
         while True:
             for group in self._groups(await self._fetch(consumer)):
                 self._acknowledge(self._copy.consume(group))
+                self._consumed.set()
+
+    async def _make_pages(self) -> None:
+        """In short steps, so that batches and readers wait for none of it."""
+        while True:
+            if self._copy.pages.work():
+                await asyncio.sleep(0)
+            else:
+                self._consumed.clear()
+                await self._consumed.wait()
 
     async def _fetch(self, consumer: port.Consumer) -> list[port.Record]:
         try:
@@ -140,7 +159,7 @@ class StorageService:
             if self._ack is not None:
                 await self._publish(self._record(self._ack, self._topics.acks))
 
-    def _record(self, event: VolumeCopyAcknowledged | VolumeReadAnswered, topic: str) -> port.NewRecord:
+    def _record(self, event: Event, topic: str) -> port.NewRecord:
         record = publisher.record_of(event, source=self._source, clock=self._clock, partition=0)
         return topics.moved(record, topic)
 
@@ -163,16 +182,22 @@ class StorageService:
                     request = self._registry.decode(record.value, record.headers)
                 except ValueError:
                     continue  # not a request
-                if isinstance(request, VolumeReadRequested) and request.copy == self._copy.node.copy:
+                if not isinstance(request, VolumeReadRequested | VolumePagesRequested):
+                    continue
+                if request.copy != self._copy.node.copy:
+                    continue
+                if isinstance(request, VolumePagesRequested):
+                    await self._reply(self._copy.pages.answer(request))
+                else:
                     await self._reply(self._copy.answer(request))
 
-    async def _reply(self, answer: VolumeReadAnswered) -> None:
+    async def _reply(self, answer: VolumeReadAnswered | VolumePagesAnswered) -> None:
         try:
             await self._publish(self._record(answer, self._topics.read_results))
         except port.RecordTooLargeError as error:
             # Trying again would keep this copy from every later reader.
             self._log.warning("an answer cannot be stored", action="volume.answer.dropped", error=str(error))
-            if not answer.error:
+            if isinstance(answer, VolumeReadAnswered) and not answer.error:
                 text = f"copy {answer.copy} cannot send what it was asked for: {error}; ask for fewer records"
                 await self._reply(answering.refused(answer, text))
 

@@ -48,6 +48,19 @@ class NodeState(msgspec.Struct, Generic[P], frozen=True):
     beginning: VolumeRangeTruncated | None = None
 
 
+def entry_of(event: VolumeRedoBatch, place: P) -> Entry[P]:
+    """What a copy knows of a batch that its shell stored at `place`."""
+    return Entry(
+        first_lsn=event.first_lsn,
+        last_lsn=event.first_lsn + len(event.payloads) - 1,
+        backlink_epoch=event.backlink_epoch,
+        origin_epoch=event.origin_epoch,
+        consistent_lsn=event.consistency_points[-1] if event.consistency_points else 0,
+        append_offset=max(event.request_offsets) + 1 if event.request_offsets else 0,
+        place=place,
+    )
+
+
 class StorageNode(Generic[P]):
     """One copy of a volume. `take` says whether a record is to be stored; `acknowledgement` what may be said of it."""
 
@@ -147,17 +160,8 @@ class StorageNode(Generic[P]):
         before = self._heard_durable_lsn, self._durable_lsn
         settled_before = self.settled_lsn
         self._heard_durable_lsn = max(self._heard_durable_lsn, event.durable_lsn)
-        last_lsn = event.first_lsn + len(event.payloads) - 1
-        self.prefix.seen_lsn = max(self.prefix.seen_lsn, last_lsn)
-        entry = Entry(
-            first_lsn=event.first_lsn,
-            last_lsn=last_lsn,
-            backlink_epoch=event.backlink_epoch,
-            origin_epoch=event.origin_epoch,
-            consistent_lsn=event.consistency_points[-1] if event.consistency_points else 0,
-            append_offset=max(event.request_offsets) + 1 if event.request_offsets else 0,
-            place=place,
-        )
+        entry = entry_of(event, place)
+        self.prefix.seen_lsn = max(self.prefix.seen_lsn, entry.last_lsn)
         held = bool(event.payloads) and not self.prefix.knows(entry) and self.prefix.hold(entry)
         self._connect()
         told = not event.payloads and event.committed_at_ms > self.clock_ms
