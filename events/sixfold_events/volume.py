@@ -14,7 +14,7 @@ from sixfold_events.event import Event
 REDO_TOPIC = "volume.redo"
 
 
-class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=2):
+class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=3):
     """Records of a volume on their way to one copy; a batch is stored whole or not at all."""
 
     volume: str
@@ -44,6 +44,10 @@ class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=2):
     committed_at_ms: int = 0
     """Unix milliseconds at which its writer made it; never less than that of a record with a lower LSN, whoever wrote it.
     With no payload: no record that the volume gets from now on has this stamp or a lower one."""
+    durable_at_ms: int = 0
+    """When `durable_lsn` became durable, in Unix milliseconds by the writer's clock; 0 where it is not known."""
+    low_water_lsn: int = 0
+    """Lowest LSN at which anybody reads the volume: records of older states are needed by nobody."""
 
 
 class VolumeEpochBumped(Event, topic=REDO_TOPIC, key="volume"):
@@ -124,7 +128,7 @@ class VolumeAppendRequested(Event, topic="volume.append", key="volume"):
     """A writer that comes to it later leaves it alone; 0 for never."""
 
 
-class VolumeDurableAdvanced(Event, topic="volume.durable", key="volume"):
+class VolumeDurableAdvanced(Event, topic="volume.durable", key="volume", version=2):
     """The writer announces its durable LSN, and the append requests that became durable with it."""
 
     volume: str
@@ -138,6 +142,8 @@ class VolumeDurableAdvanced(Event, topic="volume.durable", key="volume"):
     last_lsns: list[int] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
     """For each of `request_ids`, why it was refused; empty for one that is durable."""
+    durable_at_ms: int = 0
+    """When `durable_lsn` became durable, in Unix milliseconds by the writer's clock; 0 where it is not known."""
 
 
 class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
@@ -251,3 +257,26 @@ class VolumeStatusChanged(Event, topic="volume.status", key="volume"):
     epoch: int
     durable_lsn: int
     copies: list[CopyStatus]
+
+
+class VolumeReadPointHeld(Event, topic="volume.read.points", key="volume"):
+    """A reader says at which LSN it reads and how far it has come; it must say so every few seconds to be counted."""
+
+    volume: str
+    reader: str
+    """Its name, one for each reader of the volume."""
+    zone: str
+    """Where it runs; empty where it does not say."""
+    copy: str
+    """The copy whose partition it follows."""
+    lsn: int
+    """Oldest LSN at which it reads: the records of that state are needed."""
+    applied_lsn: int
+    """Up to here it has applied everything; where nobody holds an older state it is `lsn`."""
+    durable_lsn: int
+    """What it knows to be durable."""
+    lag_ms: float
+    """From commit to visible: how long ago the oldest record that it has not applied became durable, or how long the
+    last one took; negative where it is not known. Two machines' clocks may differ."""
+    released: bool = False
+    """It stops: it reads at no LSN any more."""

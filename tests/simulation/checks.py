@@ -40,6 +40,15 @@ class Checker:
             )
         self._acknowledged[epoch] = max(lsn, self._acknowledged.get(epoch, 0))
 
+    @property
+    def durable_lsn(self) -> int:
+        """The highest LSN that any writer has known to be durable."""
+        return max(self._durable.values(), default=0)
+
+    def durable_record(self, lsn: int) -> bytes | None:
+        """The durable record, if a client was told of it or a copy knows it."""
+        return self._settled.get(lsn, self._world.acknowledged.get(lsn))
+
     def look(self, writers: Iterable[Writer]) -> None:
         """Raises ViolationError."""
         for writer in writers:

@@ -17,6 +17,7 @@ from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.paging import Paging
+from tests.simulation.replicas import Replicas
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
@@ -98,6 +99,7 @@ class Life:
         self.checker = Checker(self.world)
         if plan.seed % PAGING_EVERY == PAGING_EVERY - 1:
             self.checker.paging = Paging(self.world)
+        self.replicas = Replicas(self.world, self.checker, mutation.replica)
         self.writers: list[Writer] = []
         self.steps: list[str] = []
         self.appends = 0
@@ -142,7 +144,9 @@ class Life:
             self.steps.append(happens.__name__)
             if step not in self._plan.left_out:
                 happens()
+                self.replicas.live(self._plan.seed, step, self.writers[-4:])
                 self.checker.look(self.writers[-4:])
+                self.replicas.look()
         self.heal()
 
     def _goes_on(self, step: int, seconds: float) -> bool:
@@ -295,6 +299,7 @@ class Life:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
         if not last.acknowledged:
             raise ViolationError("I7", "the last writer's append is not acknowledged")
+        self.replicas.catch_up(last)
 
 
 def be_quiet() -> None:

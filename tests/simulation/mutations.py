@@ -10,12 +10,18 @@ import msgspec
 from tests.simulation.gossip import Gossips
 from tests.simulation.writer import Writer
 
-from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeRedoBatch
+from sixfold_events.volume import (
+    VolumeCopyAcknowledged,
+    VolumeRangeTruncated,
+    VolumeReadAnswered,
+    VolumeRedoBatch,
+)
 from sixfold_functions.volume.copy import Copy
 from sixfold_functions.volume.core import gossip, recovery
 from sixfold_functions.volume.core.node import Redo
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.core.repair import Fill
+from sixfold_functions.volume.core.replica import Replica
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Mutation:
     writer: Callable[[Writer], None] = lambda writer: None
     gossips: Callable[[Gossips], None] = lambda gossips: None
     plan: Callable[[gossip.GossipPlan], None] = lambda plan: None
+    replica: Callable[[Replica], None] = lambda replica: None
 
 
 def _obeys_anyone(copy: Copy) -> None:
@@ -78,6 +85,28 @@ def _believes_the_page_cache(copy: Copy) -> None:
     copy._log.write_tail_again = lambda: None  # type: ignore[method-assign]
 
 
+def _applies_what_it_hears(replica: Replica) -> None:
+    on_redo = replica.on_redo
+
+    def heard(event: Redo) -> None:
+        if isinstance(event, VolumeRedoBatch):
+            event = msgspec.structs.replace(event, durable_lsn=event.first_lsn + len(event.payloads) - 1)
+        on_redo(event)
+
+    replica.on_redo = heard  # type: ignore[method-assign]
+
+
+def _believes_recoveries(replica: Replica) -> None:
+    on_redo = replica.on_redo
+
+    def heard(event: Redo) -> None:
+        on_redo(event)
+        if isinstance(event, VolumeRangeTruncated) and event.epoch == replica.epoch:
+            replica.durable_lsn = max(replica.durable_lsn, event.durable_lsn)
+
+    replica.on_redo = heard  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
     "acknowledge-before-fsync": Mutation(honest_disks=False),
@@ -85,4 +114,6 @@ MUTATIONS = {
     "skip-gap-fill": Mutation(writer=_fills_nothing),
     "believe-the-page-cache": Mutation(opening=_believes_the_page_cache),
     "gossip-ignores-epochs": Mutation(gossips=_takes_of_any_epoch, plan=_asks_of_any_epoch),
+    "apply-beyond-durable": Mutation(replica=_applies_what_it_hears),
+    "apply-what-a-recovery-keeps": Mutation(replica=_believes_recoveries),
 }

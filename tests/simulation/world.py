@@ -92,6 +92,8 @@ class World:
         self.acks: list[VolumeCopyAcknowledged] = []
         self.acknowledged: dict[int, bytes] = {}
         """What clients were told is durable, by LSN."""
+        self.ends: set[tuple[int, bytes]] = set()
+        """The last record of each append, with its LSN: where a replica may stand."""
         self.told: Callable[[Writer, int, bytes], None] = lambda writer, lsn, data: None
         """Called for each record of which a client is told."""
         self.copy_made: Callable[[copies.Copy], None] = lambda copy: None

@@ -125,13 +125,18 @@ class Writer:
             batches = self.outlet.from_memory(fill.first_lsn, fill.last_lsn) if self.established else []
             for ack in [] if batches else sorted(self.tracker.copies.values(), key=lambda ack: -ack.complete_lsn):
                 current = ack.epoch == ack.log_epoch == self.tracker.epoch
-                if current and ack.copy in world.copies and ack.copy != fill.copy:
+                if current and ack.copy != fill.copy and self._has_not_moved_on(ack.copy):
                     batches = world.batches(ack.copy, fill.first_lsn, fill.last_lsn)
                     if batches:
                         break
             for batch in batches:
                 self.outlet.again(batch, fill.copy)
                 self.plan.sent(fill.copy, batch.first_lsn + len(batch.payloads) - 1)
+
+    def _has_not_moved_on(self, copy: str) -> bool:
+        """A copy may obey another writer by now, so that its records need not be of this epoch's volume."""
+        here = self.world.copies.get(copy)
+        return here is not None and here.node.epoch == here.node.log_epoch == self.recovery.epoch
 
     def append(self, records: int = 1) -> None:
         data = self.world.payloads(self, records)
@@ -141,6 +146,8 @@ class Writer:
 
     def pump(self) -> None:
         while self.established and (batch := self.sequencer.next_batch(int(self.now * 1000))) is not None:
+            for point in batch.consistency_points:
+                self.world.ends.add((point, batch.payloads[point - batch.first_lsn]))
             self.outlet.send(self.outlet.batch(batch))
 
     def tell(self) -> None:

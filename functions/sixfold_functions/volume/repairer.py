@@ -97,6 +97,8 @@ class Repairer:
     async def read(self, source: str, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
         """Stored batches of `source` from `first_lsn` on, as many as one answer holds."""
         answer = await self._reader.ask(source, from_lsn=first_lsn, count=last_lsn - first_lsn + 1, whole_batches=True)
+        if not answer.status.epoch == answer.status.log_epoch == self._tracker.epoch:
+            return []  # it obeys another writer by now: its records need not be of this epoch's volume
         batches = []
         for value in answer.batches:
             batch = self._registry.decode_as(VolumeRedoBatch, value)

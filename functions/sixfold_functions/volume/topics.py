@@ -39,6 +39,7 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
         port.TopicSpec(name=topics.durable, partitions=1),
         port.TopicSpec(name=topics.read_results, partitions=1, retention_ms=DAY_MS, retention_bytes=ACKS_BYTES_MAX),
         port.TopicSpec(name=topics.status, partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),
+        port.TopicSpec(name=topics.read_points, partitions=1, retention_ms=DAY_MS),
     )
 
 

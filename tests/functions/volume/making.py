@@ -15,7 +15,7 @@ E1, E2, E3 = (epochs.make(counter, 7) for counter in (1, 2, 3))
 
 
 def batch(first: int, last: int, *, epoch: int = E1, origin: int = 0, back: int | None = None, vdl: int = 0,
-          points: list[int] | None = None) -> VolumeRedoBatch:  # fmt: skip
+          points: list[int] | None = None, low: int = 0) -> VolumeRedoBatch:  # fmt: skip
     """Records `first` to `last`; their payloads say LSN and origin."""
     origin = origin or epoch
     return VolumeRedoBatch(
@@ -28,6 +28,7 @@ def batch(first: int, last: int, *, epoch: int = E1, origin: int = 0, back: int 
         payloads=[f"{lsn}@{epochs.counter(origin)}".encode() for lsn in range(first, last + 1)],
         consistency_points=[last] if points is None else points,
         durable_lsn=vdl,
+        low_water_lsn=low,
     )
 
 

@@ -273,3 +273,17 @@ def test_a_copy_keeps_the_highest_stamp_that_it_stored() -> None:
 
 def stamped(event: VolumeRedoBatch, committed_at_ms: int) -> VolumeRedoBatch:
     return msgspec.structs.replace(event, committed_at_ms=committed_at_ms)
+
+
+def test_the_low_water_mark_rises_with_what_is_stored_and_comes_back_from_a_checkpoint() -> None:
+    """It never goes back, neither by a batch that comes late nor by a new writer that counted no reader yet."""
+    copy = node(*FRESH, batch(1, 5, low=0), batch(6, 6, vdl=5, low=4))
+    assert copy.low_water_lsn == 4
+    assert copy.take(batch(6, 6, vdl=5, low=5), 9) is False
+    assert copy.low_water_lsn == 4, "what is not stored leaves nothing behind"
+    copy.take(batch(7, 7, vdl=6, low=2), 9)
+    copy.take(bump(E2), 10)
+    copy.prefix.take_released()
+    again: StorageNode[int] = StorageNode("default", "a1")
+    again.restore(copy.state())
+    assert again.low_water_lsn == 4

@@ -43,14 +43,14 @@ class Topics(NamedTuple):
     reads: str
     read_results: str
     status: str
+    read_points: str
 
 
 def topics(volume: str) -> Topics:
     """The default volume has the plain names, another its own name at the end."""
     suffix = "" if volume == DEFAULT_VOLUME else f".{volume}"
-    return Topics(
-        *(f"volume.{name}{suffix}" for name in ("redo", "acks", "append", "durable", "reads", "read.results", "status"))
-    )
+    names = ("redo", "acks", "append", "durable", "reads", "read.results", "status", "read.points")
+    return Topics(*(f"volume.{name}{suffix}" for name in names))
 
 
 def by_zone(copies: Iterable[str]) -> dict[str, list[str]]:

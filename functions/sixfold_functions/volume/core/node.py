@@ -46,6 +46,7 @@ class NodeState(msgspec.Struct, Generic[P], frozen=True):
     prefix: PrefixState[P]
     clock_ms: int = 0
     beginning: VolumeRangeTruncated | None = None
+    low_water_lsn: int = 0
 
 
 def entry_of(event: VolumeRedoBatch, place: P) -> Entry[P]:
@@ -86,6 +87,8 @@ class StorageNode(Generic[P]):
         self._admitted_lsn: int | None = None
         self.clock_ms = 0
         """Highest stamp that was stored: a quorum that stored one lets no later writer stamp a record with less."""
+        self.low_water_lsn = 0
+        """Nobody reads the volume at a lower LSN: what only such states need may go, as far as it is settled here."""
 
     @property
     def settled_lsn(self) -> int:
@@ -168,6 +171,7 @@ class StorageNode(Generic[P]):
         if held or told:
             self.clock_ms = max(self.clock_ms, event.committed_at_ms)
         if held or told or self.settled_lsn > settled_before:
+            self.low_water_lsn = max(self.low_water_lsn, event.low_water_lsn)
             return True
         # What is not stored must leave nothing behind, or the copy would be another one after a restart.
         self._heard_durable_lsn, self._durable_lsn = before
@@ -243,6 +247,7 @@ class StorageNode(Generic[P]):
             prefix=self.prefix.state(),
             clock_ms=self.clock_ms,
             beginning=self.beginning,
+            low_water_lsn=self.low_water_lsn,
         )
 
     def restore(self, state: NodeState[P]) -> None:
@@ -251,6 +256,6 @@ class StorageNode(Generic[P]):
         self.log_epoch, self._began_at = state.log_epoch, state.began_at
         self._durable_lsn, self._heard_durable_lsn = state.durable_lsn, state.heard_durable_lsn
         self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
-        self.clock_ms = state.clock_ms
+        self.clock_ms, self.low_water_lsn = state.clock_ms, state.low_water_lsn
         self.beginning = state.beginning
         self.prefix.restore(state.prefix)
