@@ -20,6 +20,7 @@ from sixfold_events import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume import announcer, errors, reader, redo, repairer, sender, succession, takeover, topics
+from sixfold_functions.volume import deadline as deadlines
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core import layout, recovery, sequencer
 from sixfold_functions.volume.core.tracker import QuorumTracker
@@ -213,10 +214,11 @@ class VolumeWriter:
         timeout_s = self.settings.append_timeout_s if timeout_s is None else timeout_s
         offered_at = self.clock.monotonic()
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.room()
-                self.offer(append)
-                return await waiter
+            if self._is_full():
+                async with asyncio.timeout(timeout_s):
+                    await self.room()
+            self.offer(append)
+            return await deadlines.within(waiter, timeout_s - (self.clock.monotonic() - offered_at))
         except TimeoutError:
             withdrawn = append not in self.sequencer.unfinished() or self.sequencer.withdraw(append)
             outcome = (
