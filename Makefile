@@ -8,10 +8,12 @@ PROCESSES ?= 2
 SEEDS ?= 500
 FIRST ?= 0
 MUTATION ?=
+MINUTES ?= 10
+SEED ?= 1
 REPORTS ?= .pytest_cache
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak bench-volume simulate clean
+.PHONY: help setup demo test lint types imports bench bench-runtime bench-runtime-soak bench-volume simulate faults clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -56,6 +58,9 @@ bench-volume: $(STAMP) ## Measure the quorum volume beside etcd and MariaDB on a
 
 simulate: $(STAMP) ## Let volumes live through faults drawn from seeds (SEEDS=500)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(if $(MUTATION),--mutation $(MUTATION))
+
+faults: $(STAMP) ## Let real faults strike a volume's processes, and check what its clients saw (MINUTES=10 SEED=1 BUS=kafka)
+	$(BIN)/python -m tests.faults --bus $(BUS) --minutes $(MINUTES) --seed $(SEED)
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) .sixfold .kafka dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

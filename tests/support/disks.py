@@ -17,14 +17,20 @@ _BLOCK = bytes(64 * 1024)
 def small(folder: Path, *, size: str) -> Iterator[Path]:
     """`folder`, made, with a file system of `size` (such as `4m`) mounted on it; missing where that is not allowed."""
     folder.mkdir()
-    options = f"size={size},mode=0700"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        missing(f"a small tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
+    if refusal := mount(folder, size=size):
+        missing(refusal)
     try:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def mount(folder: Path, *, size: str) -> str:
+    """Mount a file system of `size` on `folder`. Why that cannot be; empty where it was done."""
+    options = f"size={size},mode=0700"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, check=False)
+    return f"a small tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}" if mounted.returncode else ""
 
 
 def fill(ballast: Path) -> None:
