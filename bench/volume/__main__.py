@@ -22,7 +22,7 @@ from bench.runtime import scale
 from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from bench.runtime.sides import SideError
-from bench.volume import appends, bars, debian, flatness, pins, recovery
+from bench.volume import appends, bars, debian, flatness, pins, recovery, turns
 from sixfold.bus import open_bus
 
 Part = Callable[[Lab, int | None], Awaitable[Outcome]]
@@ -52,7 +52,7 @@ async def measure(lab: Lab, broker: int | None) -> Outcome:
             except SideError as error:
                 # The other parts take a quarter of an hour together: what they find is kept.
                 for name in filter(lab.scale.wants, names):
-                    outcome.lack(name, f"failed: {error}")
+                    outcome.lack(name, f"{turns.FAILED}: {error}")
             print(f"  took {time.monotonic() - begun:.0f} s", flush=True)
     return outcome
 
@@ -83,7 +83,7 @@ async def main() -> int:
     outcome.details["cores"] = os.cpu_count()
     print("\n".join(bars.table(outcome.values)), flush=True)
     print(json.dumps(outcome.report()))
-    return int(any(reason.startswith("failed") for reason in outcome.missing.values()))
+    return int(any(reason.startswith(turns.FAILED) for reason in outcome.missing.values()))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.runtime import rounds
 from bench.runtime.lab import Lab
@@ -16,12 +15,11 @@ from bench.runtime.outcome import Outcome
 from bench.runtime.sides import started
 from bench.volume import etcd, mariadb, turns
 from bench.volume.job import Job
-from bench.volume.volumes import Volume, volume
+from bench.volume.measured import SECONDS, figures_of, measured
+from bench.volume.volumes import volume, volume_name
 from sixfold.bus import open_bus
-from sixfold_functions.volume.core import layout
 
 CLIENTS = (1, 128, 1000)
-SECONDS = 4.0
 
 RATIOS: dict[str, tuple[str, str]] = {
     "append_128_vs_etcd": ("kafka_128", "etcd_128"),
@@ -47,10 +45,10 @@ async def appends(lab: Lab, broker: int | None) -> Outcome:
     """Every result that is wanted; sides that none of them needs have no turn."""
     sides: dict[str, turns.Turn] = {
         "kafka": functools.partial(_kafka, lab, broker),
-        "etcd": functools.partial(_etcd, lab, "fastest"),
-        "etcd_python": functools.partial(_etcd, lab, "python"),
-        "mariadb": functools.partial(_mariadb, lab, "fastest"),
-        "mariadb_python": functools.partial(_mariadb, lab, "python"),
+        "etcd": functools.partial(_etcd, lab, etcd.Cluster.fastest),
+        "etcd_python": functools.partial(_etcd, lab, etcd.Cluster.python),
+        "mariadb": functools.partial(_mariadb, lab, mariadb.Server.fastest),
+        "mariadb_python": functools.partial(_mariadb, lab, mariadb.Server.python),
         "embedded": functools.partial(_embedded, lab),
         "bare": functools.partial(_bare, lab),
     }
@@ -81,30 +79,9 @@ def side_of(figure: str) -> str:
     return side.removesuffix("_p50_ms").removesuffix("_fsyncs")
 
 
-def figures_of(said: Mapping[str, Any]) -> dict[str, float]:
-    """What a load of ours gives. Fsyncs are those of the copy that needs most; processor time is that of all."""
-    clients, count = said["clients"], said["appends"]
-    found = {
-        f"{clients}": said["per_s"],
-        f"p50_ms_{clients}": said["p50_ms"],
-        f"p99_ms_{clients}": said["p99_ms"],
-        f"cpu_us_{clients}": sum(said["cpu_s"].values()) / count * 1e6,
-    }
-    syncs = [said["syncs"][copy] for copy in layout.COPIES if copy in said["syncs"]]
-    return {**found, f"fsyncs_{clients}": max(syncs) / count} if syncs else found
-
-
-async def _measured(ours: Volume, clients: tuple[int, ...]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    async with ours.copies(), ours.writing(clients=clients, seconds=SECONDS) as (running, _):
-        for _ in clients:
-            found |= figures_of(await running.said())
-    return found
-
-
 async def _kafka(lab: Lab, broker: int | None) -> dict[str, float]:
     async with volume(lab.bus, lab.folder, volume_name(lab, "kafka"), broker=broker) as ours:
-        return await _measured(ours, CLIENTS)
+        return await measured(ours, CLIENTS)
 
 
 async def _embedded(lab: Lab) -> dict[str, float]:
@@ -114,7 +91,7 @@ async def _embedded(lab: Lab) -> dict[str, float]:
         open_bus("embedded:", data_dir=folder) as bus,
         volume(bus, folder, "embedded", broker=os.getpid()) as ours,
     ):
-        return await _measured(ours, (128,))
+        return await measured(ours, (128,))
 
 
 async def _bare(lab: Lab) -> dict[str, float]:
@@ -124,22 +101,17 @@ async def _bare(lab: Lab) -> dict[str, float]:
             return figures_of(await running.said())
 
 
-async def _etcd(lab: Lab, client: str) -> dict[str, float]:
+async def _etcd(lab: Lab, client: Callable[[etcd.Cluster, int, float], Awaitable[float]]) -> dict[str, float]:
     async with _folder(lab) as folder, etcd.cluster(folder) as cluster:
-        return {str(clients): await getattr(cluster, client)(clients, SECONDS) for clients in CLIENTS[1:]}
+        return {str(clients): await client(cluster, clients, SECONDS) for clients in CLIENTS[1:]}
 
 
-async def _mariadb(lab: Lab, client: str) -> dict[str, float]:
+async def _mariadb(lab: Lab, client: Callable[[mariadb.Server, int, float], Awaitable[float]]) -> dict[str, float]:
     async with _folder(lab) as folder, mariadb.server(folder) as server:
-        return {"128": await getattr(server, client)(128, SECONDS)}
+        return {"128": await client(server, 128, SECONDS)}
 
 
 @contextlib.asynccontextmanager
 async def _folder(lab: Lab) -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(dir=lab.folder) as folder:
         yield Path(folder)
-
-
-def volume_name(lab: Lab, what: str) -> str:
-    """A name for a volume that nobody used before; volumes' names have no dots."""
-    return lab.name(what).replace(".", "-")

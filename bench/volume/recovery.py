@@ -10,8 +10,7 @@ from bench.runtime import rounds
 from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from bench.runtime.sides import SideError
-from bench.volume.appends import volume_name
-from bench.volume.volumes import Volume, volume
+from bench.volume.volumes import Volume, volume, volume_name
 
 CLIENTS = 128
 UNDER_LOAD_S = 2.0

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from bench.runtime.environments import InstallError
+from bench.runtime.sides import SideError
 from bench.volume.debian import PeerMissingError
+
+FAILED = "failed"
+"""Begins the reason for a result that ought to be there."""
 
 Figures = Mapping[str, float]
 Turn = Callable[[], Awaitable[Figures]]
@@ -16,7 +20,7 @@ async def taken(
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Each side's turn once a round: every figure's values in the order of the rounds, and why a side has none.
 
-    A side that is not to be had on this machine is not asked again.
+    A side that fails, or is not to be had on this machine, is not asked again; the others go on.
     """
     values: dict[str, list[float]] = {}
     missing: dict[str, str] = {}
@@ -26,9 +30,9 @@ async def taken(
                 continue
             try:
                 found = await turn()
-            except (PeerMissingError, InstallError) as error:
-                missing[name] = str(error)
-                note(f"  {name}: {error}")
+            except (PeerMissingError, InstallError, SideError) as error:
+                missing[name] = f"{FAILED}: {error}" if isinstance(error, SideError) else str(error)
+                note(f"  {name}: {missing[name]}")
                 continue
             for figure, value in found.items():
                 values.setdefault(f"{name}_{figure}", []).append(value)

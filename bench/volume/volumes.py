@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bench.runtime.lab import Lab
 from bench.runtime.sides import ROOT, Running, started
 from bench.volume import counted
 from bench.volume.job import Job
@@ -93,3 +94,8 @@ async def volume(bus: Bus, data_dir: Path, name: str, *, broker: int | None = No
         yield made
     finally:
         await made.remove()
+
+
+def volume_name(lab: Lab, what: str) -> str:
+    """A name for a volume that nobody used before; volumes' names have no dots."""
+    return lab.name(what).replace(".", "-")

@@ -20,6 +20,7 @@ from bench.volume import __main__ as program
 from bench.volume import appends, bars, counted, debian, etcd, meter, pins, rates, recovery, turns
 from bench.volume.bare import FILES, BareFiles
 from bench.volume.load import RECORD, Load
+from bench.volume.measured import figures_of
 from bench.volume.volumes import volume
 
 from sixfold.bus import open_bus
@@ -64,10 +65,15 @@ async def test_every_side_has_its_turn_in_every_round_and_a_missing_one_is_asked
         asked.append("peer")
         raise debian.PeerMissingError("no such package")
 
-    values, missing = await turns.taken({"ours": ours, "peer": peer}, 3, note=lambda line: None)
-    assert asked == ["ours", "peer", "ours", "ours"]
-    assert values == {"ours_128": [1.0, 3.0, 4.0]}
-    assert missing == {"peer": "no such package"}
+    async def failing() -> turns.Figures:
+        asked.append("failing")
+        raise SideError("no leader")
+
+    sides = {"ours": ours, "peer": peer, "failing": failing}
+    values, missing = await turns.taken(sides, 3, note=lambda line: None)
+    assert asked == ["ours", "peer", "failing", "ours", "ours"]
+    assert values == {"ours_128": [1.0, 4.0, 5.0]}
+    assert missing == {"peer": "no such package", "failing": "failed: no leader"}
 
 
 def test_figures_are_those_of_all_processes_and_of_the_copy_that_syncs_most() -> None:
@@ -81,11 +87,11 @@ def test_figures_are_those_of_all_processes_and_of_the_copy_that_syncs_most() ->
         "cpu_s": {"writer": 0.1, "a1": 0.02, "broker": 0.08},
         "syncs": {"writer": 9000, **dict.fromkeys(layout.COPIES, 10), "b2": 20},
     }
-    found = appends.figures_of(said)
+    found = figures_of(said)
     assert found["128"] == 250
     assert found["fsyncs_128"] == 0.02
     assert round(found["cpu_us_128"]) == 200
-    assert "fsyncs_128" not in appends.figures_of({**said, "syncs": {}})
+    assert "fsyncs_128" not in figures_of({**said, "syncs": {}})
 
 
 def test_each_ratio_is_made_of_two_sides_figures() -> None:
@@ -231,7 +237,7 @@ async def test_our_side_is_measured_and_a_killed_writer_has_a_successor(tmp_path
         assert said["appends"] > 0
         assert set(said["cpu_s"]) == {"writer", *layout.COPIES}
         assert all(said["syncs"][copy] > 0 for copy in layout.COPIES)
-        found = appends.figures_of(said)
+        found = figures_of(said)
         assert 0 < found["p50_ms_4"] <= found["p99_ms_4"]
         assert await recovery.recovery_s(ours, under_load_s=0.3) > 0
 
