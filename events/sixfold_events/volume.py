@@ -223,7 +223,7 @@ class VolumePagesRequested(Event, topic="volume.reads", key="volume"):
     """Epoch whose volume `lsn` speaks of."""
 
 
-class VolumePagesAnswered(Event, topic="volume.read.results", key="volume"):
+class VolumePagesAnswered(Event, topic="volume.read.results", key="volume", version=2):
     """A copy's answer: the pages that were asked for, as many as fit into one answer."""
 
     volume: str

@@ -26,5 +26,12 @@ capability = Capability(
             summary="The volume's one writer, for everyone who appends through the log",
             options=("volume",),
         ),
+        Service(
+            name="volume.replica",
+            run="sixfold_functions.volume.following:run",
+            summary="A read replica that keeps nothing: it shows how far replicas are behind",
+            options=("replica", "volume"),
+            instances=(),
+        ),
     ),
 )

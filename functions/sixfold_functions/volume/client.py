@@ -16,33 +16,47 @@ from sixfold import clock as clocks
 from sixfold import publisher
 from sixfold.bus import port
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeAppendRequested, VolumeDurableAdvanced, VolumeReadAnswered
+from sixfold_events.volume import VolumeAppendRequested, VolumeDurableAdvanced, VolumeReadAnswered, VolumeReadPointHeld
 from sixfold_functions.volume import errors, topics
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import status as states
 from sixfold_functions.volume.core import layout, sequencer
+from sixfold_functions.volume.core.replica import ConsistencyPoint
 from sixfold_functions.volume.errors import QuorumLostError, RequestRefusedError, StaleWriterError, VolumeLimitError
 from sixfold_functions.volume.pages.volume import PagesUnreadableError, PageVolume, PageVolumeError
+from sixfold_functions.volume.readpoints import ReadPointLostError
+from sixfold_functions.volume.replica import ReplicaBehindError, ReplicaDivergedError, ReplicaLag, VolumeReplica
 from sixfold_functions.volume.settings import AppendResult, WriterSettings
 from sixfold_functions.volume.writer import VolumeWriter
 
 __all__ = [
     "AppendResult",
+    "ConsistencyPoint",
     "PageVolume",
     "PageVolumeError",
     "PagesUnreadableError",
     "QuorumLostError",
+    "ReadPointLostError",
     "ReadResult",
+    "ReplicaBehindError",
+    "ReplicaDivergedError",
+    "ReplicaLag",
     "RequestRefusedError",
     "StaleWriterError",
     "VolumeClient",
     "VolumeLimitError",
+    "VolumeReplica",
     "VolumeWriter",
     "WriterSettings",
 ]
 
 REQUEST_BYTES_MAX = 800_000
 """Payload of one append request, so that its event stays below a topic's record limit."""
+
+REPLICA_HEARD_S = 5.0
+"""A replica says every second how it is."""
+REPLICA_WORDS = 100
+"""Five of each of fifteen replicas, as many as Aurora has, and some that came and went."""
 
 
 class ReadResult(NamedTuple):
@@ -162,8 +176,20 @@ class VolumeClient:
 
     async def status(self, *, timeout_s: float = 1.0) -> states.VolumeState:
         """The six copies as they answer now, those that do not as the tracker last knew them."""
-        answers, known = await asyncio.gather(self._reader.ask_all(timeout_s=timeout_s), self._tracked())
-        return states.state_of(self.volume, answers, known, self._announced)
+        answers, known, held = await asyncio.gather(
+            self._reader.ask_all(timeout_s=timeout_s), self._tracked(), self._held()
+        )
+        return states.state_of(self.volume, answers, known, self._announced, held)
+
+    async def _held(self) -> list[VolumeReadPointHeld]:
+        """What readers said in the last seconds."""
+        since_ms = clocks.now_ms(self._clock) - int(REPLICA_HEARD_S * 1000)
+        events = [
+            self._registry.decode(record.value, record.headers)
+            for record in await topics.last_records(self._bus, self._topics.read_points, REPLICA_WORDS)
+            if record.timestamp_ms >= since_ms
+        ]
+        return [event for event in events if isinstance(event, VolumeReadPointHeld)]
 
     async def _tracked(self) -> states.Tracked | None:
         for record in reversed(await topics.last_records(self._bus, self._topics.status, 1)):
@@ -173,9 +199,11 @@ class VolumeClient:
         return None
 
     async def read(self, from_lsn: int, count: int, *, copy: str | None = None, timeout_s: float = 2.0) -> ReadResult:
-        """Up to `count` records from `from_lsn` on, fewer where the durable part of the volume ends.
+        """Up to `count` records from `from_lsn` on, fewer only where the durable part of the volume ends.
 
-        From `copy`, else from whichever has them; no quorum is needed. Raises CopyUnreachableError.
+        The read point is what is durable now; all comes from one copy that holds everything up to there, as far as it is
+        asked for: no quorum is needed. With `copy` from that one, as much as it knows to be durable. Raises
+        CopyUnreachableError where no copy that answers has it all.
         """
         answers = await self._reader.ask_all([copy] if copy else layout.COPIES, timeout_s=min(timeout_s, 1.0))
         if not answers:
@@ -185,27 +213,38 @@ class VolumeClient:
             )
         epoch, durable_lsn = states.read_point(answers.values(), self._announced)
         ranked = sorted(answers.values(), key=lambda answer: -states.readable(answer, epoch, durable_lsn))
-        for answer in ranked[:-1]:
-            try:
-                return await self._read(answer, from_lsn, count, epoch, durable_lsn, timeout_s)
-            except (readers.CopyUnreachableError, readers.CopyDamagedError):
-                continue
-        return await self._read(ranked[-1], from_lsn, count, epoch, durable_lsn, timeout_s)
+        most = states.readable(ranked[0], epoch, durable_lsn)
+        last_lsn = min(most if copy else durable_lsn, from_lsn + count - 1)
+        failure: Exception = readers.CopyUnreachableError(
+            f"volume {self.volume}: LSN {durable_lsn} is durable, but none of the copies that answer "
+            f"({layout.describe(answers)}) has all up to LSN {last_lsn}; {ranked[0].copy} has most, up to LSN {most}. Start "
+            f"the others: sixfold volume start all; or read what is there: sixfold volume read --copy {ranked[0].copy}"
+        )
+        for answer in ranked:
+            if states.readable(answer, epoch, durable_lsn) >= last_lsn:
+                try:
+                    return await self._read(answer, from_lsn, last_lsn, epoch, durable_lsn, timeout_s)
+                except (readers.CopyUnreachableError, readers.CopyDamagedError) as error:
+                    failure = error
+        raise failure
 
     async def _read(
-        self, source: VolumeReadAnswered, from_lsn: int, count: int, epoch: int, durable_lsn: int, timeout_s: float
+        self, source: VolumeReadAnswered, from_lsn: int, last_lsn: int, epoch: int, durable_lsn: int, timeout_s: float
     ) -> ReadResult:
         payloads: list[bytes] = []
-        while len(payloads) < count:
+        while (lsn := from_lsn + len(payloads)) <= last_lsn:
             answer = await self._reader.ask(
                 source.copy,
-                from_lsn=from_lsn + len(payloads),
-                count=count - len(payloads),
+                from_lsn=lsn,
+                count=last_lsn - lsn + 1,
                 epoch=epoch,
                 durable_lsn=durable_lsn,
                 timeout_s=timeout_s,
             )
             if not answer.payloads:
-                break
+                raise readers.CopyUnreachableError(
+                    f"copy {source.copy} of volume {self.volume} had all up to LSN {last_lsn} and has nothing from LSN {lsn} "
+                    "on now; try again"
+                )
             payloads.extend(answer.payloads)
         return ReadResult(source.copy, from_lsn, payloads)

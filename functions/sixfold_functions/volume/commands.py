@@ -1,4 +1,4 @@
-"""`sixfold volume …`: append, read, status, stop and start."""
+"""`sixfold volume …`: append, read, follow, status, stop and start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
-from sixfold_functions.volume import bulk, client, drawing, status
+from sixfold_functions.volume import bulk, client, drawing, following, status
 from sixfold_functions.volume.core import layout
 
 app = typer.Typer(no_args_is_help=True, help="The quorum volume: six copies in three zones.")
@@ -125,6 +125,9 @@ async def _read(ctx: typer.Context, start: int, count: int, copy: str | None) ->
         bus = process.require_bus()
         async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
             return await volume.read(start, count, copy=copy)
+
+
+app.command()(following.follow)
 
 
 @app.command("status")

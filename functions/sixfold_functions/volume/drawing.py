@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sixfold_functions.volume.client import ReadResult
 from sixfold_functions.volume.core import layout, quorum
-from sixfold_functions.volume.status import CopyState, VolumeState
+from sixfold_functions.volume.status import CopyState, ReplicaState, VolumeState
 
 BAR_ROWS = 6
 ZONE_COLUMNS = 26
@@ -38,7 +38,16 @@ def volume(state: VolumeState) -> RenderableType:
     line = Text.assemble(
         ("━━ ", "bold cyan"), f"durable to LSN {state.durable_lsn}", f", epoch {state.epoch}: ", verdict
     )
-    return Group(Text(f"volume {state.volume}", style="bold"), zones, line)
+    replicas = [_replica(replica) for replica in state.replicas]
+    return Group(Text(f"volume {state.volume}", style="bold"), zones, line, *replicas)
+
+
+def _replica(replica: ReplicaState) -> Text:
+    lag = "lag not measured yet" if replica.lag_ms is None else f"lag {replica.lag_ms:.1f} ms"
+    behind = f"{replica.lag} records behind" if replica.lag else "level"
+    where = f" in zone {replica.zone}" if replica.zone else ""
+    text = f"replica {replica.replica}{where}: at LSN {replica.applied_lsn}, {behind}, {lag}, follows {replica.copy}"
+    return Text.assemble(("◇  ", "bold magenta"), text)
 
 
 def _joining(state: VolumeState) -> str:
@@ -84,7 +93,12 @@ def pages(found: ReadResult) -> Iterator[str]:
     yield f"from copy {found.copy}"
     for start in range(0, len(found.payloads), PAGE_ROWS):
         page = found.payloads[start : start + PAGE_ROWS]
-        yield "\n".join(f"{found.first_lsn + start + index:>9}  {_text(each)}" for index, each in enumerate(page))
+        yield "\n".join(line(found.first_lsn + start + index, each) for index, each in enumerate(page))
+
+
+def line(lsn: int, record: bytes) -> str:
+    """A record with its LSN."""
+    return f"{lsn:>9}  {_text(record)}"
 
 
 def _text(payload: bytes) -> str:

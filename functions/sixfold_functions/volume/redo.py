@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -43,9 +43,19 @@ class RedoOutlet:
         self._volume = volume
         self._source = source
         self._clock = clock
+        self.durable_at_ms = 0
+        """When the durable LSN became durable."""
+        self.told_lsn = 0
+        """The durable LSN that all copies were told."""
+        self.sent_at = 0.0
+        """When a batch was last sent to all copies; monotonic."""
+        self.low_water: Callable[[int], int] = lambda durable_lsn: 0
+        """The lowest LSN at which somebody reads."""
 
     def send(self, event: Event, copy: str | None = None) -> None:
         """Send a redo event to `copy`, to all if None. Encoded once: it is the same for every copy."""
+        if copy is None and isinstance(event, VolumeRedoBatch):
+            self.told_lsn, self.sent_at = max(self.told_lsn, event.durable_lsn), self._clock.monotonic()
         record = publisher.record_of(event, source=self._source, clock=self._clock)
         assert record.value is not None
         parcel = sender.Parcel(record.value, record.headers)
@@ -69,6 +79,8 @@ class RedoOutlet:
             request_sizes=[size for _, _, size in batch.requests],
             request_offsets=[request.offset for request, _, _ in batch.requests],
             committed_at_ms=batch.committed_at_ms,
+            durable_at_ms=self.durable_at_ms,
+            low_water_lsn=self.low_water(self._sequencer.durable_lsn),
         )
 
     def nothing_new(self) -> VolumeRedoBatch:
@@ -88,8 +100,12 @@ class RedoOutlet:
 
         What was durable when it was first sent is durable for ever, so a copy that is filled need not keep it in memory.
         """
-        durable_lsn = max(batch.durable_lsn, self._sequencer.durable_lsn)
-        self.send(msgspec.structs.replace(batch, epoch=self._recovery.epoch, durable_lsn=durable_lsn), copy)
+        again = msgspec.structs.replace(batch, epoch=self._recovery.epoch)
+        if self._sequencer.durable_lsn > batch.durable_lsn:
+            again = msgspec.structs.replace(
+                again, durable_lsn=self._sequencer.durable_lsn, durable_at_ms=self.durable_at_ms
+            )
+        self.send(again, copy)
 
     def admission(self, ack: VolumeCopyAcknowledged) -> VolumeCopyAdmitted:
         """The copy that said `ack` counts again once it holds all that was given out until now."""

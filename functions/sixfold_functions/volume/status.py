@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from sixfold_events.volume import VolumeDurableAdvanced, VolumeReadAnswered, VolumeStatusChanged
+from sixfold_events.volume import (
+    VolumeDurableAdvanced,
+    VolumeReadAnswered,
+    VolumeReadPointHeld,
+    VolumeStatusChanged,
+)
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core import layout, quorum
 from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
@@ -29,6 +34,22 @@ class CopyState(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int
 
 
+class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
+    """One read replica, by its last word."""
+
+    replica: str
+    zone: str
+    copy: str
+    """Whose partition it follows."""
+    applied_lsn: int
+    read_lsn: int
+    """Oldest LSN at which somebody reads there."""
+    lag: int
+    """Durable records that it has not applied."""
+    lag_ms: float | None
+    """From commit to visible; None before anything was measured."""
+
+
 class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
     """A volume."""
 
@@ -39,6 +60,8 @@ class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
     """Four copies that count answer; a writer among the processes is needed besides."""
     answering: int
     copies: list[CopyState]
+    replicas: list[ReplicaState] = []
+    """Those that were heard of in the last seconds."""
 
 
 def read_point(answers: Iterable[VolumeReadAnswered], announced: VolumeDurableAdvanced | None) -> tuple[int, int]:
@@ -68,6 +91,7 @@ def state_of(
     answers: Mapping[str, VolumeReadAnswered],
     tracked: Tracked | None,
     announced: VolumeDurableAdvanced | None,
+    held: Iterable[VolumeReadPointHeld] = (),
 ) -> VolumeState:
     """The volume, from what the copies answer now and from what was announced before."""
     epoch, durable_lsn = read_point(answers.values(), announced)
@@ -106,7 +130,26 @@ def state_of(
         writable=quorum.FOUR_OF_SIX.power(voting) is quorum.Power.WRITE,
         answering=len(answers),
         copies=copies,
+        replicas=replicas_of(held, volume),
     )
+
+
+def replicas_of(held: Iterable[VolumeReadPointHeld], volume: str) -> list[ReplicaState]:
+    """The replicas that said these words, oldest first, and did not stop."""
+    newest = {event.reader: event for event in held if event.volume == volume}
+    return [
+        ReplicaState(
+            replica=event.reader,
+            zone=event.zone,
+            copy=event.copy,
+            applied_lsn=event.applied_lsn,
+            read_lsn=event.lsn,
+            lag=max(event.durable_lsn - event.applied_lsn, 0),
+            lag_ms=event.lag_ms if event.lag_ms >= 0 else None,
+        )
+        for _, event in sorted(newest.items())
+        if not event.released
+    ]
 
 
 def _word(where: Standing, *, behind: bool) -> str:

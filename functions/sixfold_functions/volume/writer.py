@@ -19,12 +19,24 @@ from sixfold.bus import port
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged
-from sixfold_functions.volume import announcer, errors, reader, redo, repairer, sender, succession, takeover, topics
+from sixfold_functions.volume import (
+    announcer,
+    errors,
+    reader,
+    readpoints,
+    redo,
+    repairer,
+    sender,
+    succession,
+    takeover,
+    ticking,
+    topics,
+)
 from sixfold_functions.volume import deadline as deadlines
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core import layout, recovery, sequencer
 from sixfold_functions.volume.core.tracker import QuorumTracker
-from sixfold_functions.volume.settings import TICK_S, AppendResult, WriterSettings
+from sixfold_functions.volume.settings import AppendResult, WriterSettings
 
 Waiter = asyncio.Future[AppendResult] | None
 
@@ -64,9 +76,6 @@ class VolumeWriter:
         """Set once this writer also knows which append requests its predecessors took."""
         self._source = f"/volumes/{volume}/writer"
         self._heard: dict[str, float] = {}
-        self._told_lsn = 0
-        self._sent_at = 0.0
-        self._dropped_seen = 0
         self._pumping = False
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,6 +84,8 @@ class VolumeWriter:
         self.outlet = redo.RedoOutlet(
             self._sender, self.recovery, self.sequencer, volume=volume, source=self._source, clock=self.clock
         )
+        self.read_points = readpoints.ReadPointKeeper(bus, registry=registry, clock=self.clock, volume=volume)
+        self.outlet.low_water = self.read_points.low_water
         self.reader = reader.CopyReader(bus, registry=registry, clock=self.clock, volume=volume)
         self.announcer = announcer.Announcer(
             bus,
@@ -82,7 +93,8 @@ class VolumeWriter:
             topic=self.topics.durable,
             source=self._source,
             clock=self.clock,
-            state=lambda: (self.recovery.epoch, self.sequencer.durable_lsn, self._announceable_offset()),
+            state=self._announceable,
+            told=lambda: self.outlet.told_lsn >= self.sequencer.durable_lsn,
         )
         self.repairer = repairer.Repairer(
             self.reader,
@@ -137,8 +149,9 @@ class VolumeWriter:
         await consumer.seek(acks, end)
         self._tasks = [
             asyncio.create_task(self._listen(consumer), name="volume-acks"),
-            asyncio.create_task(self._tick(), name="volume-tick"),
+            asyncio.create_task(ticking.tick(self, self._sender), name="volume-tick"),
             asyncio.create_task(self._serve(), name="volume-takeover"),
+            asyncio.create_task(self.read_points.run(), name="volume-read-points"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._task_done)
@@ -263,8 +276,6 @@ class VolumeWriter:
         if self.recovery.state is not recovery.State.ESTABLISHED or self.failure is not None:
             return
         while self._sender.has_room() and (batch := self.sequencer.next_batch(clocks.now_ms(self.clock))):
-            self._told_lsn = self.sequencer.durable_lsn
-            self._sent_at = self.clock.monotonic()
             self.outlet.send(self.outlet.batch(batch))
         if not self._room.is_set() and not self._is_full():
             self._room.set()
@@ -304,35 +315,16 @@ class VolumeWriter:
 
     def advance(self) -> None:
         """The durable LSN rose: free who waited for it, send who waited for room."""
+        self.outlet.durable_at_ms = clocks.now_ms(self.clock)
         for append in self.sequencer.on_durable(self.tracker.durable_lsn):
             if append.waiter is not None and not append.waiter.done():
                 append.waiter.set_result(AppendResult(append.first_lsn, append.last_lsn))
             if append.request is not None:
                 self.announcer.add([announcer.Result(append.request.request_id, append.first_lsn, append.last_lsn)])
         self._pump()
+        self.announcer.advanced()
 
-    def _announceable_offset(self) -> int:
-        unfinished = self.sequencer.unfinished()
-        return next((each.request.offset for each in unfinished if each.request is not None), self.answered_offset)
-
-    # -- now and then ----------------------------------------------------------------------------------------------
-
-    async def _tick(self) -> None:
-        while True:
-            await self.clock.sleep(TICK_S)
-            now = self.clock.monotonic()
-            self.recovery.on_time(now)
-            self._sender.check()
-            if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
-                self.repairer.check()
-            if self.recovery.state is recovery.State.ESTABLISHED and now - self._sent_at >= self.settings.idle_s:
-                self._tell_idle_copies(now)
-            self.changed.set()
-
-    def _tell_idle_copies(self, now: float) -> None:
-        """Tell that the last records are durable, and where a copy may lack some; and now and then that nothing came."""
-        dropped = self._sender.dropped
-        news = self._told_lsn < self.sequencer.durable_lsn or dropped != self._dropped_seen
-        if news or now - self._sent_at >= self.settings.heartbeat_s:
-            self._told_lsn, self._sent_at, self._dropped_seen = self.sequencer.durable_lsn, now, dropped
-            self.outlet.send(self.outlet.nothing_new())
+    def _announceable(self) -> tuple[int, int, int, int]:
+        offsets = (each.request.offset for each in self.sequencer.unfinished() if each.request is not None)
+        offset = next(offsets, self.answered_offset)
+        return self.recovery.epoch, self.sequencer.durable_lsn, offset, self.outlet.durable_at_ms

@@ -20,6 +20,7 @@ class FaultyBus:
         self._hanging: set[tuple[str, int | None]] = set()
         self.refused: set[str] = set()
         """Topics whose records are not taken."""
+        self._silent: set[port.TopicPartition] = set()
         self.calls: list[list[int | None]] = []
         """Partitions of each publish call."""
 
@@ -30,6 +31,21 @@ class FaultyBus:
         """The leaders of these copies' partitions are away: a call with one of them waits for `heal`."""
         self._hanging = {(topic, layout.PARTITION[copy]) for copy in copies}
         self._whole.clear()
+
+    def silence(self, topic: str, copies: Iterable[str]) -> None:
+        """Whoever reads these copies' partitions gets nothing any more."""
+        self._silent = {port.TopicPartition(topic, layout.PARTITION[copy]) for copy in copies}
+
+    def assign(self, partitions: Sequence[port.TopicPartition], **given: Any) -> Any:
+        consumer = self._bus.assign(partitions, **given)
+        fetch = consumer.fetch
+
+        async def fetched(**how: Any) -> dict[port.TopicPartition, list[port.Record]]:
+            found = await fetch(**how)
+            return {partition: records for partition, records in found.items() if partition not in self._silent}
+
+        consumer.fetch = fetched  # type: ignore[method-assign]
+        return consumer
 
     def heal(self) -> None:
         self._hanging = set()

@@ -47,6 +47,7 @@ def eventually(check: Callable[[], Any], what: str) -> None:
 def test_the_volume_from_the_command_line(sixfold: Sixfold, tmp_path: Path) -> None:
     """One system, and everything that a user does with it: append, read, stop a zone, lose the quorum, start again."""
     _appends_and_reads(sixfold)
+    _follows(sixfold)
     _many_records(sixfold, tmp_path)
     _wrong_input_changes_nothing(sixfold, tmp_path)
     _a_zone_stops(sixfold)
@@ -76,6 +77,27 @@ def _appends_and_reads(sixfold: Sixfold) -> None:
     assert words[0][:2] == ["from", "copy"]
     assert words[1:] == [["LSN", "Record"], ["2", "two"], ["3", "three"]]
     assert "nothing is durable from LSN 4 on" in sixfold.good("volume", "read", "--from", "4")
+
+
+def _follows(sixfold: Sixfold) -> None:
+    """As a replica sees them; a replica that runs is shown with its lag until it stops."""
+    followed = sixfold.good("volume", "follow", "--from", "2", "--count", "2", "--json")
+    assert [json.loads(line) for line in followed.splitlines()] == [
+        {"lsn": 2, "data": "dHdv"},
+        {"lsn": 3, "data": "dGhyZWU="},
+    ]
+    assert sixfold.good("volume", "follow", "--from", "3", "--count", "1").split() == ["3", "three"]
+    assert "--replica: expected a name" in sixfold.bad("run", "volume.replica", code=2)
+    process = sixfold.start("run", "volume.replica", "--replica", "r1")
+    try:
+        eventually(lambda: sixfold.json("volume", "status")["replicas"], "the replica says how it is")
+        replica = sixfold.json("volume", "status")["replicas"][0]
+        assert (replica["replica"], replica["applied_lsn"], replica["lag"]) == ("r1", 3, 0)
+        assert "replica r1: at LSN 3, level, lag" in sixfold.good("volume", "status")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert sixfold.json("volume", "status")["replicas"] == []
 
 
 def _many_records(sixfold: Sixfold, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ class ReadPoints:
         self._patience_s = patience_s
         self._readers: dict[str, _Reader] = {}
         self._durable: collections.deque[tuple[float, int]] = collections.deque()
-        self._mark = 0
+        self.mark = 0
+        """The low-water mark, as it was last told."""
 
     def hold(self, reader: str, lsn: int, now: float) -> bool:
         """`reader` reads at `lsn` from now on, instead of where it read before. False if the mark is above: too late."""
@@ -42,7 +43,7 @@ class ReadPoints:
         return self._hold(reader, _Reader(lsn, None))
 
     def _hold(self, reader: str, held: _Reader) -> bool:
-        if held.lsn < self._mark:
+        if held.lsn < self.mark:
             self._readers.pop(reader, None)
             return False
         self._readers[reader] = held
@@ -68,8 +69,8 @@ class ReadPoints:
         noted_at, noted_lsn = self._durable[0]
         settled = noted_lsn if now - noted_at >= self._patience_s else 0
         lowest = min([settled, *(reader.lsn for reader in self._readers.values())])
-        self._mark = max(self._mark, lowest)
-        return self._mark, lost
+        self.mark = max(self.mark, lowest)
+        return self.mark, lost
 
     def readers(self) -> dict[str, int]:
         """At which LSN each reads."""
