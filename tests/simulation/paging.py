@@ -34,6 +34,13 @@ class Paging:
         self._changes: dict[int, list[pages.Change]] = {}
         self._size: list[tuple[int, int]] = [(0, 0)]
         world.payloads = self._payloads
+        broken = world.writer_made
+
+        def made(writer: Writer) -> None:
+            writer.outlet.low_water = lambda durable_lsn: durable_lsn  # nobody holds an older state
+            broken(writer)
+
+        world.writer_made = made
         world.page_store = partial(PageStore, tail_bytes_max=4_000, image_bytes_min=8_000)
 
     # -- writing ---------------------------------------------------------------------------------------------------

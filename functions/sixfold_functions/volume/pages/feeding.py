@@ -139,7 +139,7 @@ class CopyPages:
         store.reset()
 
     def _low_water_lsn(self) -> int:
-        return self._log.node.settled_lsn
+        return min(self._log.node.low_water_lsn, self._log.node.settled_lsn)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class CopyPages:
         if request.lsn < store.readable_from_lsn:
             return (
                 f"{self._label}: pages are kept from LSN {store.readable_from_lsn} on, not as they were at {request.lsn}; "
-                "hold a read point while you read"
+                "hold a read point for as long as you read (writer.read_points.reading)"
             )
         if request.lsn - store.lsn > BEHIND_RECORDS_MAX:
             return f"{self._label} makes its pages anew and has come to LSN {store.lsn}; ask another copy"

@@ -143,13 +143,15 @@ class PageVolume:
         """The pages as they are at the read point `at`, by default all that is durable now.
 
         From one copy that has everything up to there; no quorum. Empty bytes for a page beyond the end, zeros for one
-        that was never written. Raises PagesUnreadableError.
+        that was never written. Older states are kept for ten seconds; to read one for longer, read inside
+        `with writer.read_points.reading(lsn)`. Raises ReadPointLostError for one that is not kept, PagesUnreadableError.
         """
         found: list[bytes] = []
         lsn = self._writer.durable_lsn if at is None else at
-        while len(found) < len(pages):
-            asked = pages[len(found) : len(found) + ASKED_PAGES_MAX]
-            found += (await self._ask(asked, lsn))[1]
+        with self._writer.read_points.reading(lsn):
+            while len(found) < len(pages):
+                asked = pages[len(found) : len(found) + ASKED_PAGES_MAX]
+                found += (await self._ask(asked, lsn))[1]
         return found
 
     def _sources(self, lsn: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from tests.support.waiting import eventually
 from sixfold_functions.volume import reader
 from sixfold_functions.volume.client import PageVolume, PageVolumeError, VolumeLimitError
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.readpoints import ReadPoints
 from sixfold_functions.volume.pages.volume import PagesUnreadableError
+from sixfold_functions.volume.readpoints import ReadPointLostError
 
 PAGE = 512
 
@@ -38,16 +41,18 @@ async def test_pages_are_read_as_they_were_at_each_commit(volume: RealVolume) ->
             points[done.last_lsn] = [now.get(each, bytes(PAGE)) for each in range(30)]
 
     async with volume.writer("one") as writer, PageVolume(writer, page_bytes=PAGE) as pages:
-        await write(pages, 20)
-        for at, content in points.items():
-            assert await pages.read(range(30), at=at) == content
+        with writer.read_points.reading(1):
+            await write(pages, 20)
+            for at, content in points.items():
+                assert await pages.read(range(30), at=at) == content
     await volume.fleet.kill("a1")
     await volume.fleet.kill("b2")
     async with volume.writer("two") as writer, PageVolume(writer, page_bytes=PAGE) as pages:
         assert pages.size == 30
-        await write(pages, 20)
-        for at, content in points.items():
-            assert await pages.read(range(30), at=at) == content
+        with writer.read_points.reading(1):
+            await write(pages, 20)
+            for at, content in points.items():
+                assert await pages.read(range(30), at=at) == content
         assert await pages.read([29, 30]) == [now.get(29, bytes(PAGE)), b""]
 
 
@@ -59,9 +64,10 @@ async def test_commits_that_overlap_take_effect_in_their_order(tmp_path: Path) -
             commits = [pages.commit({0: page(f"version {number}"), 1: page(f"also {number}")}) for number in range(100)]
             done = await asyncio.gather(*commits)
             assert [each.last_lsn for each in done] == sorted(each.last_lsn for each in done)
-            for number in (0, 31, 32, 33, 99):
-                both = await pages.read([0, 1], at=done[number].last_lsn)
-                assert both == [page(f"version {number}"), page(f"also {number}")]
+            with writer.read_points.reading(done[0].last_lsn):
+                for number in (0, 31, 32, 33, 99):
+                    both = await pages.read([0, 1], at=done[number].last_lsn)
+                    assert both == [page(f"version {number}"), page(f"also {number}")]
 
 
 async def test_a_shrunk_volume_has_lost_its_pages(tmp_path: Path) -> None:
@@ -75,6 +81,34 @@ async def test_a_shrunk_volume_has_lost_its_pages(tmp_path: Path) -> None:
             await pages.commit({}, size=8)
             assert await pages.read([5, 7, 8]) == [bytes(PAGE), bytes(PAGE), b""]
             assert await pages.read([5], at=before.last_lsn) == [page("five")]
+
+
+async def test_a_state_that_nobody_holds_is_let_go_after_a_while(tmp_path: Path) -> None:
+    """A read of it says so; one that is held stays readable, and its copies make no newer image."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+            writer.read_points.points = ReadPoints(patience_s=0.5)
+            first = await pages.commit({0: page("first")})
+            with writer.read_points.reading(first.last_lsn):
+
+                async def mark() -> int:
+                    await pages.commit({0: page("more")})
+                    return writer.read_points.points.mark
+
+                await eventually(lambda: _equals(mark, first.last_lsn), "the mark comes up to the reader", 30.0)
+                assert await pages.read([0], at=first.last_lsn) == [page("first")]
+
+            async def lost() -> bool:
+                return await mark() > first.last_lsn
+
+            await eventually(lost, "the mark passes a state that nobody holds", 30.0)
+            with pytest.raises(ReadPointLostError, match=f"reads at LSN {first.last_lsn}"):
+                await pages.read([0], at=first.last_lsn)
+
+
+async def _equals(of: Callable[[], Awaitable[int]], value: int) -> bool:
+    return await of() == value
 
 
 async def test_more_pages_than_an_answer_holds_are_read(tmp_path: Path) -> None:
