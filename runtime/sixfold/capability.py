@@ -36,7 +36,9 @@ class Service:
     """`module:attribute` of `async def run(process: sixfold.process.Process) -> None`; returns when it was stopped."""
     summary: str = ""
     options: tuple[str, ...] = ()
-    """Names of the options that it takes (`copy` for `--copy`)."""
+    """Names of the options that say which one it is (`copy` for `--copy`): its process is named by their values."""
+    settings: tuple[str, ...] = ()
+    """Names of other options that it takes, which say how it runs."""
     instances: tuple[Mapping[str, str], ...] = ({},)
     """Options of each process that `sixfold up` starts, one each."""
     bus: bool = True

@@ -18,6 +18,7 @@ from tests.simulation.gossip import Gossips
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.paging import Paging
 from tests.simulation.replicas import Replicas
+from tests.simulation.rotating import encrypted
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
@@ -89,6 +90,7 @@ class Life:
             honest_disks=mutation.honest_disks,
             quorum=mutation.quorum,
             segment_bytes_max=SEGMENT_BYTES[plan.seed % len(SEGMENT_BYTES)],
+            encrypted=encrypted(plan.seed // len(SEGMENT_BYTES)),
         )
         self.world.copy_made, self.world.writer_made = mutation.copy, mutation.writer
         self.world.copy_opening = mutation.opening
@@ -123,6 +125,7 @@ class Life:
             (0.3, self.wipe),
             (0.3, self.flip),
         ]
+        self._weighted += self.world.rotation.happenings()
 
     @property
     def _rng(self) -> random.Random:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
+from tests.simulation.rotating import Rotation
 
 from sixfold.bus import port
 from sixfold_events import volume as events
@@ -82,6 +83,7 @@ class World:
         self.disks = {copy: LossyDisk(honest=honest_disks) for copy in layout.COPIES}
         self.keys = {copy: Keys(seed, copy) for copy in layout.COPIES} if encrypted else {}
         """Of the copies that are encrypted at rest."""
+        self.rotation = Rotation(self)
         self.partitions: dict[str, list[port.Record]] = {copy: [] for copy in layout.COPIES}
         self.dropped = dict.fromkeys(layout.COPIES, 0)
         """How many records retention took from the beginning of each partition."""
@@ -137,9 +139,9 @@ class World:
         if copy not in self.keys:
             return None
         read_bytes = self.disks[copy].read_bytes
-        about = inventory.newest(inventory.segments(self.disks[copy], Path("/volume") / copy))
+        held = inventory.segments(self.disks[copy], Path("/volume") / copy)
         self.disks[copy].read_bytes = read_bytes  # counts what a copy reads
-        return self.keys[copy].keyring(reencrypt=about is not None and about.reencrypt)
+        return self.keys[copy].keyring(reencrypt=bool(held) and held[-1].reencrypt)
 
     def start_all(self) -> None:
         """Until all six run: one that finds itself damaged begins anew."""

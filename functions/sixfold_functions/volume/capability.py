@@ -18,6 +18,7 @@ capability = Capability(
             run="sixfold_functions.volume.storage:run",
             summary="One copy of the volume",
             options=("copy", "volume"),
+            settings=("kms-key", "kms-role", "kms-token-file", "gateway-url"),
             instances=tuple({"copy": copy} for copy in layout.COPIES),
         ),
         Service(

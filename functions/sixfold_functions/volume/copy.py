@@ -32,6 +32,7 @@ from sixfold_functions.volume import answering, files, frames, index, segments
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
+from sixfold_functions.volume.encryption import inventory
 from sixfold_functions.volume.encryption.envelope import DataKey
 from sixfold_functions.volume.encryption.keyring import Keyring
 from sixfold_functions.volume.encryption.rewriting import Rewriter
@@ -296,6 +297,14 @@ class Copy:
         """Begin a segment under `key`; so are all that follow, and with `reencrypt` older ones are to become."""
         self.keyring.use(key, reencrypt=reencrypt)
         self._log.roll()
+
+    def segments(self) -> list[inventory.Held]:
+        """Its segments, and under which data keys they are."""
+        return inventory.segments(self._disk, self._folder)
+
+    def layers(self) -> list[inventory.Held]:
+        """Its layers of pages, and under which data keys they are."""
+        return inventory.layers(self._disk, self._folder)
 
     def rewriter(self) -> Rewriter:
         """For the segments that are to be written anew."""

@@ -69,11 +69,15 @@ class Frame(NamedTuple):
 
 def encode_entries(entries: Iterable[Entry]) -> bytes:
     """`entries` as a frame's body."""
+    return b"".join(_parts(entries))
+
+
+def _parts(entries: Iterable[Entry]) -> list[bytes]:
     parts = []
     for kind, offset, data in entries:
         parts.append(_ENTRY.pack(kind, offset, len(data)))
         parts.append(data)
-    return b"".join(parts)
+    return parts
 
 
 def decode_entries(body: bytes) -> list[Entry]:
@@ -89,9 +93,11 @@ def decode_entries(body: bytes) -> list[Entry]:
 
 def encode(sequence: int, entries: Iterable[Entry]) -> bytes:
     """`entries` as a frame."""
-    body = encode_entries(entries)
-    check = zlib.crc32(body, zlib.crc32(sequence.to_bytes(8, "big")))
-    return _HEAD.pack(MAGIC, len(body), check, sequence) + body
+    parts = _parts(entries)  # joined once, with the head: a frame may have megabytes
+    check = zlib.crc32(sequence.to_bytes(8, "big"))
+    for part in parts:
+        check = zlib.crc32(part, check)
+    return b"".join((_HEAD.pack(MAGIC, sum(map(len, parts)), check, sequence), *parts))
 
 
 def decode(data: bytes, start: int = 0) -> Frame | None:

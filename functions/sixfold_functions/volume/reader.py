@@ -6,15 +6,24 @@ import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from sixfold import clock as clocks
 from sixfold import errors, publisher
 from sixfold.bus import port
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumePagesAnswered, VolumePagesRequested, VolumeReadAnswered, VolumeReadRequested
+from sixfold_events.volume import (
+    VolumeKeysAnswered,
+    VolumeKeysRequested,
+    VolumePagesAnswered,
+    VolumePagesRequested,
+    VolumeReadAnswered,
+    VolumeReadRequested,
+)
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
+
+Answer = VolumeReadAnswered | VolumePagesAnswered | VolumeKeysAnswered
 
 
 class CopyUnreachableError(errors.SixfoldError):
@@ -36,7 +45,7 @@ class CopyReader:
         self._topics = layout.topics(volume)
         self._results = port.TopicPartition(self._topics.read_results, 0)
         self._consumer = bus.assign([self._results], start=port.LATEST)
-        self._asked: dict[str, asyncio.Future[Any]] = {}
+        self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,7 +70,7 @@ class CopyReader:
                     answer = self._registry.decode(record.value, record.headers)
                 except ValueError:
                     continue  # not an answer
-                if isinstance(answer, VolumeReadAnswered | VolumePagesAnswered):
+                if isinstance(answer, Answer):
                     asked = self._asked.pop(answer.request_id, None)
                     if asked is not None and not asked.done():
                         asked.set_result(answer)
@@ -103,14 +112,27 @@ class CopyReader:
         assert isinstance(answer, VolumePagesAnswered)
         return answer
 
+    async def keys(
+        self, copy: str, *, rotate: bool = False, reencrypt: bool = False, timeout_s: float = 2.0
+    ) -> VolumeKeysAnswered:
+        """Under which data keys the segments of `copy` are, after a new one if that is asked for.
+
+        Raises CopyUnreachableError; why a copy did not do what it was asked for is in the answer.
+        """
+        request = VolumeKeysRequested(
+            volume=self._volume, copy=copy, request_id=uuid.uuid4().hex, rotate=rotate, reencrypt=reencrypt
+        )
+        answer = await self._request(request, timeout_s)
+        assert isinstance(answer, VolumeKeysAnswered)
+        return answer
+
     async def _request(
-        self, request: VolumeReadRequested | VolumePagesRequested, timeout_s: float
-    ) -> VolumeReadAnswered | VolumePagesAnswered:
-        copy = request.copy
-        asked: asyncio.Future[VolumeReadAnswered | VolumePagesAnswered] = asyncio.get_running_loop().create_future()
+        self, request: VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested, timeout_s: float
+    ) -> Answer:
+        asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[request.request_id] = asked
         record = publisher.record_of(
-            request, source="/volumes/reader", clock=self._clock, partition=layout.PARTITION[copy]
+            request, source="/volumes/reader", clock=self._clock, partition=layout.PARTITION[request.copy]
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -118,12 +140,12 @@ class CopyReader:
                 answer = await asked
         except TimeoutError:
             raise CopyUnreachableError(
-                f"copy {copy} of volume {self._volume} did not answer within {timeout_s:g} s; "
-                f"start it with: sixfold volume start {copy}"
+                f"copy {request.copy} of volume {self._volume} did not answer within {timeout_s:g} s; "
+                f"start it with: sixfold volume start {request.copy}"
             ) from None
         finally:
             self._asked.pop(request.request_id, None)
-        if answer.error:
+        if answer.error and not isinstance(answer, VolumeKeysAnswered):
             raise CopyDamagedError(answer.error)
         return answer
 

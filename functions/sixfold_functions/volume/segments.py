@@ -62,6 +62,11 @@ class SegmentLog:
         self._sequence = 0
         self._failed = False
 
+    @property
+    def last(self) -> int:
+        """The segment that is written; those before it are full."""
+        return self._last
+
     def path(self, segment: int) -> Path:
         """Of a segment's file."""
         return self._folder / f"{segment:08d}{_SUFFIX}"

@@ -7,8 +7,10 @@ another node, and one disk would hold two. Its position is in its own log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -20,6 +22,7 @@ from sixfold_events import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
+    VolumeKeysRequested,
     VolumePagesAnswered,
     VolumePagesRequested,
     VolumeReadAnswered,
@@ -29,6 +32,10 @@ from sixfold_functions.volume import answering, gossip, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.encryption import custody, inventory, settings
+from sixfold_functions.volume.encryption.service import KeyService
+
+T = TypeVar("T")
 
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 """Records that share one frame and one fsync; what one write can lose is bounded by it."""
@@ -43,10 +50,14 @@ def folder_of(data_dir: Path, volume: str, copy: str) -> Path:
 class StorageService:
     """Connects one copy with its bus partitions."""
 
-    def __init__(self, bus: port.Bus, copy: copies.Copy, *, registry: Registry, clock: clocks.Clock) -> None:
+    def __init__(
+        self, bus: port.Bus, copy: copies.Copy, *, keys: KeyService, registry: Registry, clock: clocks.Clock
+    ) -> None:
         name, volume = copy.node.copy, copy.node.volume
         self._bus = bus
         self._copy = copy
+        self._keys = keys
+        self._keys_asked: asyncio.Queue[VolumeKeysRequested] = asyncio.Queue()
         self._registry = registry
         self._clock = clock
         self._topics = layout.topics(volume)
@@ -77,6 +88,8 @@ class StorageService:
                     ("reads", self._answer(reads)),
                     ("gossip", self._gossip.run()),
                     ("pages", self._make_pages()),
+                    ("keys", self._answer_keys()),
+                    ("reencryption", self._keys.run()),
                     ("stop", stopping.wait()),
                 )
             ]
@@ -182,14 +195,23 @@ class StorageService:
                     request = self._registry.decode(record.value, record.headers)
                 except ValueError:
                     continue  # not a request
-                if not isinstance(request, VolumeReadRequested | VolumePagesRequested):
+                if not isinstance(request, VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested):
                     continue
                 if request.copy != self._copy.node.copy:
                     continue
                 if isinstance(request, VolumePagesRequested):
                     await self._reply(self._copy.pages.answer(request))
-                else:
+                elif isinstance(request, VolumeReadRequested):
                     await self._reply(self._copy.answer(request))
+                else:
+                    self._keys_asked.put_nowait(request)
+
+    async def _answer_keys(self) -> None:
+        """Beside the reads: the key service may take its time."""
+        while True:
+            answer = await self._keys.answer(await self._keys_asked.get())
+            self._consumed.set()  # layers may have to be written anew
+            await self._publish(self._record(answer, self._topics.read_results))
 
     async def _reply(self, answer: VolumeReadAnswered | VolumePagesAnswered) -> None:
         try:
@@ -208,14 +230,31 @@ async def run(process: Process) -> None:
     volume = process.options.get("volume", layout.DEFAULT_VOLUME)
     if name not in layout.COPIES:
         raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(layout.COPIES)}")
-    bus = process.require_bus()
+    bus, disk, folder = process.require_bus(), disks.OsDisk(), folder_of(process.data_dir, volume, name)
     await bus.create_topics(topics.specs(volume))
-    copy = copies.Copy(
-        disks.OsDisk(), folder_of(process.data_dir, volume, name), volume=volume, name=name, registry=process.registry
-    )
+    custodian = custody.Custodian(process, settings.read(process.options, os.environ), volume=volume, copy=name)
+    held = inventory.segments(disk, folder), inventory.layers(disk, folder)
+    keyring = await unless_stopped(process, custodian.keyring(*held))
+    if keyring is None:
+        return
+    copy = copies.Copy(disk, folder, volume=volume, name=name, registry=process.registry, keyring=keyring)
     copy.open(clocks.now_ms(process.clock))
     try:
-        service = StorageService(bus, copy, registry=process.registry, clock=process.clock)
+        keys = KeyService(copy, custodian, clock=process.clock)
+        keys.begin()
+        service = StorageService(bus, copy, keys=keys, registry=process.registry, clock=process.clock)
         await service.run(process.stopping, process.ready)
     finally:
         copy.close()
+
+
+async def unless_stopped(process: Process, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives; None, and it is cancelled, where the process is asked to stop before."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(process.stopping.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)

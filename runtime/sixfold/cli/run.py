@@ -140,10 +140,11 @@ def _usage(message: str) -> failures.UsageError:
 def _service(
     service: Service, options: dict[str, str], known: catalogue.Catalogue, chosen: common.Settings, bus_url: str
 ) -> hosting.Hosted:
-    unknown = [name for name in options if name not in service.options]
+    takes = (*service.options, *service.settings)
+    unknown = [name for name in options if name not in takes]
     if unknown:
-        takes = ", ".join(f"--{name}" for name in service.options) or "no options"
-        raise _usage(f"{service.name} has no option --{unknown[0]}; it takes {takes}")
+        known_options = ", ".join(f"--{name}" for name in takes) or "no options"
+        raise _usage(f"{service.name} has no option --{unknown[0]}; it takes {known_options}")
     run_service = capability.resolve(service.run)
     if service is plan.GATEWAY:
         run_service = functools.partial(run_service, functions=known.own)

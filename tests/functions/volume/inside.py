@@ -27,6 +27,8 @@ class InsideVolume:
         self.bus = bus
         self.data_dir = data_dir
         self.registry = catalogue.installed().registry
+        self.options: dict[str, str] = {}
+        """Further options of the copies."""
         self._running: dict[str, tuple[Process, asyncio.Task[None]]] = {}
 
     async def start(self, *names: str) -> None:
@@ -40,7 +42,7 @@ class InsideVolume:
             data_dir=self.data_dir,
             registry=self.registry,
             bus=self.bus,
-            options={} if name == "writer" else {"copy": name},
+            options={} if name == "writer" else {"copy": name, **self.options},
             ready=ready.set,
         )
         run = requests.run if name == "writer" else storage.run

@@ -51,7 +51,7 @@ def about_of(frame: frames.Frame | None) -> About | None:
         return None
     try:
         return msgspec.json.decode(frame.entries[0].data, type=About)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -81,7 +81,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 def seal_file_key(data_key: DataKey, name: str, entropy: Entropy) -> tuple[Envelope, FileCipher]:
     """A new file key for the file `name`, in its envelope and ready to be used."""
     file_key, iv = entropy(KEY_BYTES), entropy(IV_BYTES)
-    wrapped = AESGCM(data_key.plaintext).encrypt(iv, file_key, _FILE_KEY + name.encode())
+    wrapped = AESGCM(data_key.plaintext).encrypt(iv, file_key, _of_file(data_key.kms_key, name))
     envelope = Envelope(kms_key=data_key.kms_key, data_key=data_key.blob, iv=iv, file_key=wrapped)
     return envelope, FileCipher(file_key, name, entropy)
 
@@ -89,10 +89,14 @@ def seal_file_key(data_key: DataKey, name: str, entropy: Entropy) -> tuple[Envel
 def open_file_key(data_key: DataKey, envelope: Envelope, name: str, entropy: Entropy) -> FileCipher | None:
     """The cipher of the file `name`; None where the envelope is another file's, of another key, or was changed."""
     try:
-        file_key = AESGCM(data_key.plaintext).decrypt(envelope.iv, envelope.file_key, _FILE_KEY + name.encode())
+        file_key = AESGCM(data_key.plaintext).decrypt(envelope.iv, envelope.file_key, _of_file(envelope.kms_key, name))
     except (InvalidTag, ValueError):
         return None
     return FileCipher(file_key, name, entropy)
+
+
+def _of_file(kms_key: str, name: str) -> bytes:
+    return _FILE_KEY + len(kms_key.encode()).to_bytes(4, "big") + kms_key.encode() + name.encode()
 
 
 class FileCipher:

@@ -1,4 +1,4 @@
-"""What lies in a copy's folder, and under which data keys; read from the segments' beginnings, without a key."""
+"""What lies in a copy's folder, and under which data keys; read without a key."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from typing import NamedTuple
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.encryption import chunked
 from sixfold_functions.volume.encryption.envelope import Envelope
+from sixfold_functions.volume.pages import layer
 
 SUFFIX = ".seg"
+PAGES = "pages"
+"""Folder of a copy's layers."""
 
 
 class Held(NamedTuple):
-    """A segment's file."""
+    """A file whose beginning (or end, for a layer) is whole."""
 
     segment: int
+    """Its number; 0 for a layer of pages."""
     size: int
     """Bytes on the disk."""
-    about: chunked.About | None
-    """None where its first frame is torn or damaged."""
-
-    @property
-    def envelope(self) -> Envelope | None:
-        """None for a segment in plain."""
-        return self.about.envelope if self.about is not None else None
+    envelope: Envelope | None
+    """None for a file in plain."""
+    reencrypt: bool = False
+    """When this segment was begun, older files were to be written anew."""
 
 
 def segments(disk: disks.Disk, folder: Path) -> list[Held]:
-    """The segments in `folder`, in order. Raises OSError."""
+    """The segments in `folder` whose first frame is whole, in order. Raises OSError."""
     found = []
     for name in disk.names(folder):
         if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit():
             file = disk.open(folder / name)
             try:
                 about = chunked.about_of(chunked.first_frame(file))
-                found.append(Held(int(name[: -len(SUFFIX)]), file.size(), about))
+                if about is not None:
+                    found.append(Held(int(name[: -len(SUFFIX)]), file.size(), about.envelope, about.reencrypt))
             finally:
                 file.close()
     return found
@@ -47,15 +49,21 @@ def envelopes(held: Iterable[Held]) -> list[Envelope]:
     return list({each.envelope.data_key: each.envelope for each in held if each.envelope is not None}.values())
 
 
-def newest(held: Sequence[Held]) -> chunked.About | None:
-    """What the newest segment with a whole beginning says."""
-    return next((each.about for each in reversed(held) if each.about is not None), None)
+def layers(disk: disks.Disk, folder: Path) -> list[Held]:
+    """The finished layers of pages of the copy in `folder`. Raises OSError."""
+    found = []
+    for name in disk.names(folder / PAGES):
+        if name.endswith(layer.SUFFIX):
+            file = disk.open(folder / PAGES / name)
+            try:
+                footer = layer.footer_of(file)
+                if footer is not None:
+                    found.append(Held(0, file.size(), footer.envelope))
+            finally:
+                file.close()
+    return found
 
 
 def stale(held: Sequence[Held], data_key: bytes) -> list[Held]:
-    """Full segments that are not under this data key: all but the newest, which is being written."""
-    return [
-        each
-        for each in held[:-1]
-        if each.about is not None and (not each.envelope or each.envelope.data_key != data_key)
-    ]
+    """What is not under this data key."""
+    return [each for each in held if each.envelope is None or each.envelope.data_key != data_key]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -56,11 +56,12 @@ class Rewriter:
         if current is None or not self._keyring.reencrypt:
             return []
         try:
-            return inventory.stale(inventory.segments(self._disk, self._folder), current.blob)
+            full = [each for each in inventory.segments(self._disk, self._folder) if each.segment < self._log.last]
         except OSError as error:
             raise files.failure(error, self._folder, self._label) from error
+        return inventory.stale(full, current.blob)
 
-    def rewrite(self, segment: int) -> Iterator[int]:
+    def rewrite(self, segment: int) -> Generator[int]:
         """Step by step; each says how many bytes it wrote or read back, and all is done when there is none left.
 
         Raises LogDamagedError (the segment stays as it is), NoRoomError (the same), LogFailedError (the copy must end).

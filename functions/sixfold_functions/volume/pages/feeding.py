@@ -19,11 +19,12 @@ from sixfold_functions.volume import files, index
 from sixfold_functions.volume.core import pages
 from sixfold_functions.volume.core.node import StorageNode, entry_of
 from sixfold_functions.volume.core.prefix import Entry
+from sixfold_functions.volume.encryption import inventory
 from sixfold_functions.volume.encryption.keyring import Keyring
 from sixfold_functions.volume.pages import layer as layers
 from sixfold_functions.volume.pages.store import PageStore
 
-FOLDER = "pages"
+FOLDER = inventory.PAGES
 REMEMBERED_BYTES_MAX = 32 * 1024 * 1024
 """Payloads of batches that are not settled yet; others are read from the log again."""
 BEHIND_RECORDS_MAX = 20_000

@@ -188,6 +188,18 @@ class LayerWriter:
             self._file = None
 
 
+def footer_of(file: disks.File) -> Footer | None:
+    """What a layer's file says it is, in clear; None where its end is not whole. What it says is not checked."""
+    end = file.read_at(max(file.size() - _END.size, 0), _END.size)
+    size, _, magic = _END.unpack(end) if len(end) == _END.size else (0, 0, b"")
+    if magic != _MAGIC or file.size() < _END.size + size:
+        return None
+    try:
+        return msgspec.json.decode(file.read_at(file.size() - _END.size - size, size), type=Footer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 class Layer:
     """A finished layer, open for reading. Raises LayerDamagedError where it is not what was written."""
 
