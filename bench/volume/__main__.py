@@ -22,12 +22,13 @@ from bench.runtime import scale
 from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from bench.runtime.sides import SideError
-from bench.volume import appends, bars, debian, flatness, pins, recovery, turns
+from bench.volume import appends, bars, debian, flatness, lag, pins, recovery, turns
 from sixfold.bus import open_bus
 
 Part = Callable[[Lab, int | None], Awaitable[Outcome]]
 PARTS: tuple[tuple[tuple[str, ...], Part], ...] = (
     (appends.RESULTS, appends.appends),
+    (lag.RESULTS, lag.replica_lag),
     (("recovery_s",), recovery.recovery),
     (("flat_volume",), flatness.flatness),
 )

@@ -27,7 +27,7 @@ async def test_a_replica_goes_on_over_kill_nine_of_the_writer_and_of_the_copy_it
     ):
         tasks = [asyncio.create_task(load(client, f"task{index}", told, stop)) for index in range(2)]
         await eventually(lambda: len(told) > 30, "the load runs", 120.0)
-        for victim in ("writer", replica.copy, "writer"):
+        for victim in ("writer", replica.copy):
             await volume.fleet.kill(victim)
             await (volume.fleet.start_writer() if victim == "writer" else volume.fleet.start(victim))
             reached = len(told)
