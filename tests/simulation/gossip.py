@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from tests.simulation.scrubs import scrub_any
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 
@@ -46,6 +47,20 @@ class Gossips:
             talk = self._talks[name] = _Talk(copy, gossip.GossipPlan(peers, rng=self._world.rng, timing=TIMING), [])
             self._plan_made(talk.plan)
         return talk
+
+    def happenings(self, reached_by: Callable[[str], Collection[str]]) -> list[tuple[float, Callable[[], None]]]:
+        """What copies do with each other, with the weights in a life; `reached_by` says whom a copy reaches."""
+        world = self._world
+
+        def gossip() -> None:
+            if world.copies:
+                name = world.rng.choice(sorted(world.copies))
+                self.step(name, reached_by(name))
+
+        def scrub() -> None:
+            scrub_any(world, reached_by)
+
+        return [(6, gossip), (0.4, scrub)]
 
     def step(self, name: str, reachable: Collection[str]) -> bool:
         """The copy asks whom it wants to; False if nobody."""
@@ -110,6 +125,8 @@ class Gossips:
         world = self._world
         for copy in sorted(world.copies):
             world.kill(copy)
+        for disk in world.disks.values():
+            disk.heal()
         ends: set[tuple[int, int]] = set()
         for _ in range(LEVEL_S):
             world.start_all()

@@ -111,7 +111,6 @@ class Life:
             (40, self.deliver),
             (24, self.listen),
             (4, self.tell),
-            (6, self.gossip),
             (3, self.start),
             (2, self.cut_off),
             (1, self.crash_brokers),
@@ -125,7 +124,7 @@ class Life:
             (0.3, self.wipe),
             (0.3, self.flip),
         ]
-        self._weighted += self.world.rotation.happenings()
+        self._weighted += self.world.rotation.happenings() + self.gossips.happenings(self._reached_by)
 
     @property
     def _rng(self) -> random.Random:
@@ -202,13 +201,6 @@ class Life:
     def tell(self) -> None:
         self._writer.tell()
 
-    def gossip(self) -> None:
-        """A copy may ask those that it reaches: of those that are cut off, each reaches the others."""
-        name = self._rng.choice(sorted(self.world.copies)) if self.world.copies else ""
-        if name:
-            away = set(self._away)
-            self.gossips.step(name, away if name in away else set(layout.COPIES) - away)
-
     def lose_power(self) -> None:
         if len(self.world.copies) > 3:
             self._hit("power lost")
@@ -268,6 +260,11 @@ class Life:
         if len(self._lost()) < LOST_MAX:
             self.world.flip(self._rng.choice(whole))
 
+    def _reached_by(self, name: str) -> set[str]:
+        """Of those that are cut off, each reaches the others."""
+        away = set(self._away)
+        return away if name in away else set(layout.COPIES) - away
+
     def _lost(self) -> set[str]:
         return self.world.joining() | self.world.flipped
 
@@ -281,8 +278,6 @@ class Life:
         """All faults pass, a new writer comes; everything must work again."""
         self._draw_for(LAST_STEP)
         self.world.unreliable, self._away = 0.0, []
-        for disk in self.world.disks.values():
-            disk.heal()
         self.gossips.level()
         self.checker.look(self.writers[-4:])
         self.world.start_all()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import files
+from sixfold_functions.volume.encryption.rewriting import NoRoomError
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -67,7 +68,7 @@ class Rotation:
         except StopIteration:
             self._world.hits["segment written anew"] += 1
             self._running[copy] = made, None
-        except files.LogDamagedError:  # it stays as it is, until somebody reads it
+        except (files.LogDamagedError, NoRoomError):  # it stays as it is, until somebody reads it
             self._running[copy] = made, None
         except files.LogError as error:
             self._world.broken(copy, error)

@@ -33,6 +33,8 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "clock that is wrong",
         "copies cut off",
         "copy killed",
+        "damage found by scrubbing",
+        "damage mended",
         "data key rotated",
         "disk full",
         "filled by another copy",

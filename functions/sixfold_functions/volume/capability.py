@@ -18,7 +18,7 @@ capability = Capability(
             run="sixfold_functions.volume.storage:run",
             summary="One copy of the volume",
             options=("copy", "volume"),
-            settings=("kms-key", "kms-role", "kms-token-file", "gateway-url"),
+            settings=("kms-key", "kms-role", "kms-token-file", "gateway-url", "scrub-mb-per-s"),
             instances=tuple({"copy": copy} for copy in layout.COPIES),
         ),
         Service(

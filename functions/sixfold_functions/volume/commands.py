@@ -14,12 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
-from sixfold_functions.volume import bulk, client, drawing, following, status
+from sixfold_functions.volume import bulk, client, drawing, following, scrub_command, status
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.encryption import commands as keys
 
 app = typer.Typer(no_args_is_help=True, help="The quorum volume: six copies in three zones.")
 keys.add_to(app)
+
+app.command()(scrub_command.scrub)
 
 PROGRESS_FROM = 2 * bulk.PART_RECORDS_MAX
 

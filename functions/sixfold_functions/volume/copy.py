@@ -8,8 +8,6 @@ grow with the volume: settled batches are found through `index.py`, and a start 
 from __future__ import annotations
 
 import itertools
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,18 +15,16 @@ import msgspec
 
 from sixfold import errors
 from sixfold.bus import port
-from sixfold_events import Event, avro
+from sixfold_events import avro
 from sixfold_events.registry import Registry
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
-    VolumeCopyAdmitted,
-    VolumeEpochBumped,
     VolumeRangeTruncated,
     VolumeReadAnswered,
     VolumeReadRequested,
     VolumeRedoBatch,
 )
-from sixfold_functions.volume import answering, files, frames, index, segments
+from sixfold_functions.volume import answering, files, frames, index, kinds, promise, segments
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
@@ -36,17 +32,8 @@ from sixfold_functions.volume.encryption import inventory
 from sixfold_functions.volume.encryption.envelope import DataKey
 from sixfold_functions.volume.encryption.keyring import Keyring
 from sixfold_functions.volume.encryption.rewriting import Rewriter
+from sixfold_functions.volume.mending import Mender
 from sixfold_functions.volume.pages import feeding
-
-_PROMISE = struct.Struct(">QQI")
-_CLASS: dict[frames.Kind, type[Event]] = {
-    frames.Kind.BATCH: VolumeRedoBatch,
-    frames.Kind.BUMP: VolumeEpochBumped,
-    frames.Kind.TRUNCATION: VolumeRangeTruncated,
-    frames.Kind.ADMISSION: VolumeCopyAdmitted,
-}
-_KIND = {cls.__event__.type.encode(): kind for kind, cls in _CLASS.items()}
-_KIND_OF = {cls: kind for kind, cls in _CLASS.items()}
 
 
 class CopyInUseError(errors.SixfoldError):
@@ -102,7 +89,9 @@ class Copy:
         self._index = index.Index(disk, folder, label=self._label)
         self._frame: tuple[segments.Location, frames.Frame] | None = None
         self._lock: disks.File | None = None
-        self._promise: disks.File | None = None
+        self._promise = promise.Promise(disk, folder)
+        self._lost = False
+        """While the log is read back: whether something damaged was passed over."""
         self.node: StorageNode[index.Place] = StorageNode(volume, name)
         self.position = 0
         """Next offset to read from the copy's partition."""
@@ -184,24 +173,36 @@ class Copy:
             self.node.join()
         elif entry.kind is frames.Kind.POSITION:
             self.position = entry.offset
-        elif entry.kind in _CLASS:
+        elif entry.kind in kinds.CLASS:
             self.node.take(self._decode(entry), place)
             self.position = entry.offset + 1
+        elif entry.kind is frames.Kind.MENDED:
+            self.node.take(msgspec.structs.replace(self._decode(entry), epoch=self.node.epoch), place)
+        elif entry.kind is frames.Kind.LOST:
+            self._lost = True
+        elif entry.kind is frames.Kind.CHECKPOINT and self._lost:
+            self._go_on_from(msgspec.json.decode(entry.data, type=Checkpoint))
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Something was lost to damage since the last checkpoint; this one knows all again."""
+        self._lost = False
+        self.node.restore(checkpoint.node)
+        self.position = checkpoint.position
+        if (len(self._index), self._index.last_lsn) != (checkpoint.index_rows, self.node.prefix.floor_lsn):
+            raise files.LogDamagedError(
+                f"{self._folder}: the index is gone, and it cannot be made anew, as the segments were damaged where they "
+                f"say which records count. {files.remedy(self._folder, self._label)}"
+            )
 
     def _decode(self, entry: frames.Entry) -> Redo:
-        event = self._registry.decode_as(_CLASS[entry.kind], entry.data)
+        event = self._registry.decode_as(kinds.READ[entry.kind], entry.data)
         assert isinstance(event, Redo)
         return event
 
     def _check_promise(self) -> None:
         """A torn tail is cut without a word, so bit rot in the last frame needs another witness."""
-        self._promise = self._disk.open(self._folder / "acknowledged", create=True)
-        data = self._promise.read_at(0, _PROMISE.size)
-        if len(data) < _PROMISE.size:
-            return
-        log_epoch, complete_lsn, check = _PROMISE.unpack(data)
-        if zlib.crc32(data[:-4]) != check:
-            return  # not synced on purpose, so it may be torn itself
+        self._promise.open()
+        log_epoch, complete_lsn = self._promise.read()
         node = self.node
         if (node.log_epoch, node.prefix.complete_lsn) < (log_epoch, complete_lsn) and node.epoch <= log_epoch:
             raise PromiseBrokenError(
@@ -221,7 +222,7 @@ class Copy:
         location = self._log.next_location()
         entries: list[frames.Entry] = []
         for record in records:
-            kind = next((_KIND.get(value) for name, value in record.headers if name == "ce_type"), None)
+            kind = next((kinds.KIND.get(value) for name, value in record.headers if name == "ce_type"), None)
             if kind is not None and record.value is not None:
                 entry = frames.Entry(kind, record.offset, record.value)
                 try:
@@ -242,7 +243,7 @@ class Copy:
 
     def _keep(self, entries: Sequence[frames.Entry]) -> VolumeCopyAcknowledged:
         self._log.append(entries)
-        self._note_promise()
+        self._promise.note(self.node.log_epoch, self.node.prefix.complete_lsn)
         self._index_released()
         return self.node.acknowledgement()
 
@@ -253,7 +254,7 @@ class Copy:
         for event in events:
             if self.node.take(event, index.Place(location, len(entries))):
                 value = avro.codec(type(event)).encode(event)
-                entries.append(frames.Entry(_KIND_OF[type(event)], self.position - 1, value))
+                entries.append(frames.Entry(kinds.KIND_OF[type(event)], self.position - 1, value))
             if self.node.annulled is not None:
                 raise self._durable_lost(self.node.annulled)
         return self._keep(entries) if entries else None
@@ -270,11 +271,6 @@ class Copy:
             f"copy stops and keeps them; save {self._folder} before you do anything else"
         )
 
-    def _note_promise(self) -> None:
-        if self._promise is not None:
-            data = _PROMISE.pack(self.node.log_epoch, self.node.prefix.complete_lsn, 0)[:-4]
-            self._promise.write_at(0, data + zlib.crc32(data).to_bytes(4, "big"))
-
     def answer(self, request: VolumeReadRequested) -> VolumeReadAnswered:
         """Answer a read from the log; it needs no quorum."""
         status = self.node.acknowledgement()
@@ -283,7 +279,10 @@ class Copy:
             status.complete_lsn if request.whole_batches else self.node.readable_lsn(request.epoch, request.durable_lsn)
         )
         last_lsn = min(last_lsn, first_lsn + request.count - 1)
-        found = answering.answer(request, status, self._read(first_lsn, last_lsn), last_lsn)
+        batches = (
+            self._read(first_lsn, last_lsn) if request.count > 0 else iter(())
+        )  # how it is it says, damaged or not
+        found = answering.answer(request, status, batches, last_lsn)
         return answering.with_beginning(found, self.node.beginning) if request.whole_batches else found
 
     def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
@@ -310,6 +309,12 @@ class Copy:
         """For the segments that are to be written anew."""
         return Rewriter(self._disk, self._folder, self._log, label=self._label, keyring=self.keyring)
 
+    def mender(self) -> Mender:
+        """For the segments that are damaged."""
+        return Mender(
+            self._disk, self._folder, self._log, self._index, self.node, decode=self._decode, label=self._label
+        )
+
     def places(self, first_lsn: int, last_lsn: int) -> Iterator[index.Place]:
         """Of batches of the prefix with records in the range, in order. Raises LogDamagedError."""
         released = (row.place for row in self._index.between(first_lsn, last_lsn))
@@ -325,13 +330,17 @@ class Copy:
     def _stored(self, place: index.Place) -> frames.Entry:
         if self._frame is None or self._frame[0] != place.frame:
             self._frame = place.frame, self._log.read(place.frame)
-        return self._frame[1].entries[place.entry]
+        stored = self._frame[1].entries[place.entry]
+        if stored.kind is frames.Kind.LOST:
+            self._log.suspects.add(place.frame.segment)
+            raise files.LogDamagedError(f"{self._log.path(place.frame.segment)}: a batch in it was damaged and is lost")
+        return stored
 
     def close(self) -> None:
         """Give the folder back."""
         self.pages.close()
         self._log.close()
         self._index.close()
-        for file in (self._promise, self._lock):
-            if file is not None:
-                file.close()
+        self._promise.close()
+        if self._lock is not None:
+            self._lock.close()

@@ -18,7 +18,14 @@ ZONE_COLUMNS = 26
 """Three zones side by side fit into a terminal of 80 columns."""
 TABLE_ROWS_MAX = 1000
 PAGE_ROWS = 5000
-_COLOURS = {"up": "green", "catching up": "yellow", "older epoch": "yellow", "joining": "magenta", "down": "red"}
+_COLOURS = {
+    "up": "green",
+    "catching up": "yellow",
+    "older epoch": "yellow",
+    "joining": "magenta",
+    "down": "red",
+    "damaged": "magenta",
+}
 
 
 def volume(state: VolumeState) -> RenderableType:

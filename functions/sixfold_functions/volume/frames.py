@@ -47,6 +47,10 @@ class Kind(enum.IntEnum):
     """The frame's entries, encrypted (`encryption/envelope.py`); only SEGMENT and SEALED stand beside it in clear."""
     PADDING = 12
     """Nothing: it takes the room that encryption took, so that a frame written anew lies where it lay."""
+    MENDED = 13
+    """A batch that another copy gave in place of one that was damaged here; zeros may follow it."""
+    LOST = 14
+    """What stood here was damaged and is not known any more: nothing that a reader needs. Zeros."""
 
 
 class Entry(NamedTuple):

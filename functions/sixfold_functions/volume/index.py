@@ -53,6 +53,8 @@ class Index:
         self._file: disks.File | None = None
         self._written = 0
         self._tail: list[Row] = []
+        self.suspect = False
+        """Whether a reader found a damaged row; whoever looks after it says no again."""
 
     def __len__(self) -> int:
         return self._written + len(self._tail)
@@ -119,6 +121,28 @@ class Index:
                 yield row
                 number += 1
 
+    def row(self, number: int) -> Row | None:
+        """Row `number`, from 0 on; None where it is damaged."""
+        suspect = self.suspect
+        try:
+            return self._row(number)
+        except files.LogDamagedError:
+            self.suspect = suspect
+            return None
+
+    def at(self, lsn: int) -> Row | None:
+        """The row of the batch with the record at `lsn`; None where there is none. Raises LogDamagedError."""
+        return next(self.between(lsn, lsn), None)
+
+    def mend(self, number: int, row: Row) -> None:
+        """Write a damaged row anew, in its place; a torn write leaves a damaged row. Raises LogFailedError."""
+        file = self._opened()
+        try:
+            file.write_at(number * ROW_BYTES, _encoded(row))
+            file.fdatasync()
+        except OSError as error:
+            raise files.failure(error, self._folder, self._label) from error
+
     def _row(self, number: int) -> Row:
         return self._rows(number, 1)[0] if number < self._written else self._tail[number - self._written]
 
@@ -129,6 +153,7 @@ class Index:
 
     def _decoded(self, data: bytes) -> Row:
         if len(data) < ROW_BYTES or _CHECK.unpack_from(data, _ROW.size)[0] != zlib.crc32(data[: _ROW.size]):
+            self.suspect = True
             raise files.LogDamagedError(
                 f"{self._path} is damaged. Look at the disk, then remove this file and start {self._label} again: "
                 "it is made anew from the segments"

@@ -9,6 +9,7 @@ records that were acknowledged are gone from this copy. Damage in a sealed segme
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from sixfold_functions.volume.files import LogDamagedError, LogFailedError, LogF
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 """A new file is begun beyond this; an eighth of a second to read at 500 MB/s."""
 _SUFFIX = inventory.SUFFIX
-_SEAL_BYTES = len(frames.encode(0, [frames.Entry(frames.Kind.SEALED, -1, bytes(8))]))
+SEAL_BYTES = len(frames.encode(0, [frames.Entry(frames.Kind.SEALED, -1, bytes(8))]))
 
 
 class Location(NamedTuple):
@@ -54,13 +55,15 @@ class SegmentLog:
         self._checkpoint = checkpoint
         """Called where a segment begins: all that is known of what lies before. Empty for a log without checkpoints."""
         self._segment_bytes_max = segment_bytes_max
-        self._sealing = Sealing(keyring or Keyring(), label)
-        self._files = files.Files(disk, self.path, self._sealing.wrapped)
+        self.sealing = Sealing(keyring or Keyring(), label)
+        self._files = files.Files(disk, self.path, self.sealing.wrapped)
         self._last = 0
         self._tail: tuple[Location, int] | None = None
         """The last frame that was read back, and its size."""
         self._sequence = 0
         self._failed = False
+        self.suspects: set[int] = set()
+        """Segments in which a reader found damage; whoever looks after them takes them out."""
 
     @property
     def last(self) -> int:
@@ -102,7 +105,7 @@ class SegmentLog:
         file = self._files.get(segment)
         length = frames.length_at(file.read_at(0, frames.HEAD_BYTES))
         frame = frames.decode(file.read_at(0, length))
-        return None if frame is None else self._sealing.opened(segment, file, 0, frame)
+        return None if frame is None else self.sealing.opened(segment, file, 0, frame)
 
     def _newest_checkpoint(self) -> int:
         """The newest segment with a checkpoint; 1 where none has."""
@@ -115,9 +118,9 @@ class SegmentLog:
     def _check_sealed(self, segment: int) -> None:
         """Raises LogDamagedError where a file that is not read back does not end as it did when the next was begun."""
         file = self._files.get(segment)
-        position = max(file.size() - _SEAL_BYTES, 0)
-        seal = frames.decode(file.read_at(position, _SEAL_BYTES))
-        if seal is not None and seal.entries[0] == _seal(position):
+        position = max(file.size() - SEAL_BYTES, 0)
+        end = frames.decode(file.read_at(position, SEAL_BYTES))
+        if end is not None and end.entries[0] == seal(position):
             return
         # Cut off, or of a version that sealed nothing: reading tells.
         head, following = self._head(segment), self._head(segment + 1)
@@ -209,7 +212,7 @@ class SegmentLog:
         self._write_header(segment)
 
     def _write_header(self, segment: int) -> None:
-        entries = [frames.Entry(frames.Kind.SEGMENT, -1, self._sealing.about(segment))]
+        entries = [frames.Entry(frames.Kind.SEGMENT, -1, self.sealing.about(segment))]
         if known := self._checkpoint():
             entries.append(frames.Entry(frames.Kind.CHECKPOINT, -1, known))
         file = self._files.get(segment)
@@ -234,14 +237,14 @@ class SegmentLog:
     def roll(self) -> None:
         """Seal the last file, full or not, and begin a new one. Raises LogFailedError."""
         file = self._files.get(self._last)
-        self._write(file, [_seal(file.size())])
+        self._write(file, [seal(file.size())])
         self._sync(file)
         self._begin_segment()
 
     def replaced(self, segment: int) -> None:
         """Another file, which shows the same, has a full segment's name now."""
         self._files.forget(segment)
-        self._sealing.forget(segment)
+        self.sealing.forget(segment)
 
     def append(self, entries: Sequence[frames.Entry]) -> None:
         """Write one frame at `next_location` and fsync it. Raises LogFailedError; the log is dead then."""
@@ -254,7 +257,7 @@ class SegmentLog:
             raise LogFailedError(f"{self._label}: an earlier write failed; end the process and start it again")
         self._sequence += 1
         try:
-            file.append(frames.encode(self._sequence, self._sealing.sealed(self._last, file, self._sequence, entries)))
+            file.append(frames.encode(self._sequence, self.sealing.sealed(self._last, file, self._sequence, entries)))
         except OSError as error:
             raise self._failure(error) from error
 
@@ -270,11 +273,38 @@ class SegmentLog:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
+    @property
+    def newest(self) -> int:
+        """The segment that is being written; all before it are full."""
+        return self._last
+
+    def file(self, segment: int) -> disks.File:
+        """What a segment's file shows. Raises OSError."""
+        return self._files.get(segment)
+
+    def frame_at(self, location: Location) -> frames.Frame | None:
+        """The frame at `location`; None where it is damaged."""
+        try:
+            return self._read(location)
+        except LogDamagedError:
+            return None
+
     def read(self, location: Location) -> frames.Frame:
         """The frame at `location`. Raises LogDamagedError where it is not valid any more."""
-        file = self._files.get(location.segment)
-        size = frames.length_at(file.read_at(location.position, frames.HEAD_BYTES))
-        frame = frames.decode(file.read_at(location.position, size)) if size else None
+        try:
+            return self._read(location)
+        except LogDamagedError:
+            self.suspects.add(location.segment)
+            raise
+
+    def _read(self, location: Location) -> frames.Frame:
+        file, frame = self._files.get(location.segment), None
+        try:
+            size = frames.length_at(file.read_at(location.position, frames.HEAD_BYTES))
+            frame = frames.decode(file.read_at(location.position, size)) if size else None
+        except OSError as error:
+            if error.errno != errno.EIO:  # what the disk cannot read any more is damaged
+                raise
         if frame is None:
             raise LogDamagedError(
                 f"{self.path(location.segment)}: the frame at byte {location.position} is damaged. {self._remedy()}"
@@ -282,7 +312,7 @@ class SegmentLog:
         return self._opened(location, file, frame)
 
     def _opened(self, location: Location, file: disks.File, frame: frames.Frame) -> frames.Frame:
-        opened = self._sealing.opened(location.segment, file, location.position, frame)
+        opened = self.sealing.opened(location.segment, file, location.position, frame)
         if opened is None:
             raise LogDamagedError(
                 f"{self.path(location.segment)}: the frame at byte {location.position} was not written there with this "
@@ -295,5 +325,6 @@ class SegmentLog:
         self._files.close()
 
 
-def _seal(position: int) -> frames.Entry:
+def seal(position: int) -> frames.Entry:
+    """The entry of the last frame of a full segment, which lies at `position`."""
     return frames.Entry(frames.Kind.SEALED, -1, position.to_bytes(8, "big"))

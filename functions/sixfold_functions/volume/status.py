@@ -25,13 +25,15 @@ class CopyState(msgspec.Struct, frozen=True, kw_only=True):
     copy: str
     zone: str
     state: str
-    """`up`, `catching up`, `older epoch`, `joining` (it lost its log and does not count until it is level) or `down`."""
+    """`up`, `damaged` (up, its log is being mended), `catching up`, `older epoch`, `joining` (it lost its log and does not count until it is level) or `down`."""
     complete_lsn: int
     """SCL; the last one known of a copy that is down."""
     lag: int
     """Records that it is behind the highest copy that is known."""
     epoch: str
     incarnation: int
+    damaged: int = 0
+    """Places in its log that are damaged and not mended yet."""
 
 
 class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,7 @@ def state_of(
             complete, copy_epoch, incarnation = ack.complete_lsn, ack.epoch, ack.incarnation
             behind = bool(ack.missing_last_lsn) or complete < durable_lsn
             state = "joining" if ack.joining else _word(standing(ack, newest), behind=behind)
+            state = "damaged" if state == "up" and answer.damaged else state
         else:
             complete = last.complete_lsn if last is not None else 0
             copy_epoch = last.epoch if last is not None else 0
@@ -120,6 +123,7 @@ def state_of(
                 lag=max(highest - complete, 0),
                 epoch=epochs.text(copy_epoch),
                 incarnation=incarnation,
+                damaged=answer.damaged if answer is not None else 0,
             )
         )
     voting = [copy for copy, answer in answers.items() if not answer.status.joining]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from sixfold import clock as clocks
@@ -27,8 +28,10 @@ from sixfold_events.volume import (
     VolumePagesRequested,
     VolumeReadAnswered,
     VolumeReadRequested,
+    VolumeScrubReported,
+    VolumeScrubRequested,
 )
-from sixfold_functions.volume import answering, gossip, topics
+from sixfold_functions.volume import answering, gossip, scrubber, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import layout
@@ -51,7 +54,14 @@ class StorageService:
     """Connects one copy with its bus partitions."""
 
     def __init__(
-        self, bus: port.Bus, copy: copies.Copy, *, keys: KeyService, registry: Registry, clock: clocks.Clock
+        self,
+        bus: port.Bus,
+        copy: copies.Copy,
+        *,
+        keys: KeyService,
+        registry: Registry,
+        clock: clocks.Clock,
+        pace: scrubber.Pace | None = None,
     ) -> None:
         name, volume = copy.node.copy, copy.node.volume
         self._bus = bus
@@ -69,6 +79,7 @@ class StorageService:
         self._ack_due = asyncio.Event()
         self._gossip = gossip.Gossip(copy, bus, registry=registry, clock=clock, acknowledge=self._acknowledge)
         self._consumed = asyncio.Event()
+        self._scrubber = scrubber.Scrubber(copy, bus, registry=registry, clock=clock, report=self._report, pace=pace)
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stopping`. Any failure of the disk ends it with the segment log's error."""
@@ -90,6 +101,7 @@ class StorageService:
                     ("pages", self._make_pages()),
                     ("keys", self._answer_keys()),
                     ("reencryption", self._keys.run()),
+                    ("scrub", self._scrubber.run()),
                     ("stop", stopping.wait()),
                 )
             ]
@@ -195,14 +207,19 @@ class StorageService:
                     request = self._registry.decode(record.value, record.headers)
                 except ValueError:
                     continue  # not a request
-                if not isinstance(request, VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested):
+                if not isinstance(
+                    request, VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested | VolumeScrubRequested
+                ):
                     continue
                 if request.copy != self._copy.node.copy:
                     continue
-                if isinstance(request, VolumePagesRequested):
+                if isinstance(request, VolumeScrubRequested):
+                    self._scrubber.request(request)
+                elif isinstance(request, VolumePagesRequested):
                     await self._reply(self._copy.pages.answer(request))
                 elif isinstance(request, VolumeReadRequested):
-                    await self._reply(self._copy.answer(request))
+                    answer = self._copy.answer(request)
+                    await self._reply(msgspec.structs.replace(answer, damaged=self._scrubber.damaged))
                 else:
                     self._keys_asked.put_nowait(request)
 
@@ -212,6 +229,9 @@ class StorageService:
             answer = await self._keys.answer(await self._keys_asked.get())
             self._consumed.set()  # layers may have to be written anew
             await self._publish(self._record(answer, self._topics.read_results))
+
+    async def _report(self, event: VolumeScrubReported) -> None:
+        await self._publish(self._record(event, self._topics.read_results))
 
     async def _reply(self, answer: VolumeReadAnswered | VolumePagesAnswered) -> None:
         try:
@@ -230,6 +250,7 @@ async def run(process: Process) -> None:
     volume = process.options.get("volume", layout.DEFAULT_VOLUME)
     if name not in layout.COPIES:
         raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(layout.COPIES)}")
+    pace = scrubber.pace_of(process.options.get("scrub-mb-per-s") or os.environ.get("SIXFOLD_VOLUME_SCRUB_MB_PER_S"))
     bus, disk, folder = process.require_bus(), disks.OsDisk(), folder_of(process.data_dir, volume, name)
     await bus.create_topics(topics.specs(volume))
     custodian = custody.Custodian(process, settings.read(process.options, os.environ), volume=volume, copy=name)
@@ -242,7 +263,7 @@ async def run(process: Process) -> None:
     try:
         keys = KeyService(copy, custodian, clock=process.clock)
         keys.begin()
-        service = StorageService(bus, copy, keys=keys, registry=process.registry, clock=process.clock)
+        service = StorageService(bus, copy, keys=keys, registry=process.registry, clock=process.clock, pace=pace)
         await service.run(process.stopping, process.ready)
     finally:
         copy.close()

@@ -99,6 +99,11 @@ class Prefix(Generic[P]):
         return self._floor.last_lsn
 
     @property
+    def floor_epoch(self) -> int:
+        """Origin epoch of the record at `floor_lsn`."""
+        return self._floor.origin_epoch
+
+    @property
     def _branch_lsn(self) -> int:
         """Where what is staged continues the prefix."""
         return self.complete_lsn if self._base is None else self._base

@@ -1,0 +1,19 @@
+"""Which event lies in a frame's entry of which kind."""
+
+from __future__ import annotations
+
+from sixfold_events import Event
+from sixfold_events.volume import VolumeCopyAdmitted, VolumeEpochBumped, VolumeRangeTruncated, VolumeRedoBatch
+from sixfold_functions.volume.frames import Kind
+
+CLASS: dict[Kind, type[Event]] = {
+    Kind.BATCH: VolumeRedoBatch,
+    Kind.BUMP: VolumeEpochBumped,
+    Kind.TRUNCATION: VolumeRangeTruncated,
+    Kind.ADMISSION: VolumeCopyAdmitted,
+}
+"""What comes in a copy's partition."""
+READ: dict[Kind, type[Event]] = {**CLASS, Kind.MENDED: VolumeRedoBatch}
+"""What is read back."""
+KIND = {cls.__event__.type.encode(): kind for kind, cls in CLASS.items()}
+KIND_OF = {cls: kind for kind, cls in CLASS.items()}
