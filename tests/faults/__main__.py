@@ -56,6 +56,8 @@ def main() -> int:
     _say(f"seed {options.seed}, faults on {options.bus}, in {folder}")
     try:
         outcome = asyncio.run(runner.run(options, clock, _say))
+    except brokers.NoBrokerError as error:
+        parser.error(f"no Kafka: {error}")
     except AssertionError as error:
         _say(f"the volume does not come back: {error}")
         return _over(options, None, [str(error)])
@@ -88,6 +90,11 @@ def _violations(folder: Path, outcome: runner.Outcome) -> list[str]:
         found.append(f"the checkers refuse the history: {', '.join(outcome.report.anomalies())}")
     if outcome.report.unknown:
         found.append(f"the check was given up for {', '.join(outcome.report.unknown)}")
+    found += [
+        f"{each.name} ended by itself with {each.code}: {each.last_words}"
+        for each in outcome.ended
+        if each.code != 1  # that is an error of which its last words tell
+    ]
     for log in sorted((folder / "data" / "logs").glob("*.log")):
         if "Traceback (most recent call last)" in log.read_text(errors="replace"):
             found.append(f"{log.name} has a traceback")

@@ -20,7 +20,7 @@ from sixfold_functions.volume.core import layout
 LOOK_S = 0.2
 AGAIN_S = (0.5, 8.0)
 """Between the end of a process and its next start: twice as long each time, at most so long, until one runs longer than that."""
-STOP_S = 20.0
+STOP_S = 60.0
 WRITERS = ("writer1", "writer2")
 """Names; one of them is at work at a time, or both where one does not know yet that it was followed."""
 TRACKER = "tracker"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.faults import cell, ending, nemesis, plan
 from tests.faults import crew as crews
+from tests.faults.progress import Progress
 from tests.faults.zones import HUB, Zones
 from tests.history import checking, recording
 from tests.support import brokers, disks
@@ -96,16 +97,11 @@ async def run(options: Options, clock: clocks.Clock, say: Callable[[str], None])
         )
         try:
             await crew.open()
-            await eventually(
-                lambda: _answered(options.history, 0) >= set(crews.CLIENTS), "all clients have answers", WARM_S
-            )
-            done = await _rounds(options, harm, clock, say)
-            healed_ns = _now_ns(clock)
-            await eventually(
-                lambda: _answered(options.history, healed_ns) >= set(crews.CLIENTS),
-                "all clients have answers again",
-                HEALED_S,
-            )
+            progress = Progress(options.history, clock)
+            await eventually(lambda: progress.everybody(crews.CLIENTS), "all clients have answers", WARM_S)
+            done = await _rounds(options, harm, progress, clock, say)
+            progress.mark()
+            await eventually(lambda: progress.everybody(crews.CLIENTS), "all clients have answers again", HEALED_S)
             await crew.dismiss(crews.CLIENTS)
             with recording.Recorder(options.history, clock) as recorder:
                 copies = await ending.read_all(data_dir, url, recorder)
@@ -123,30 +119,21 @@ async def run(options: Options, clock: clocks.Clock, say: Callable[[str], None])
     )
 
 
-async def _rounds(options: Options, harm: nemesis.Nemesis, clock: clocks.Clock, say: Callable[[str], None]) -> int:
+async def _rounds(
+    options: Options, harm: nemesis.Nemesis, progress: Progress, clock: clocks.Clock, say: Callable[[str], None]
+) -> int:
     """Strike again and again; between two rounds there is an answer. How many there were."""
     begun_s = clock.monotonic()
     for number, episodes in enumerate(plan.rounds(options.seed, options.bus), 1):
-        past_s = clock.monotonic() - begun_s
+        past_s, counts = clock.monotonic() - begun_s, progress.counts
         if number > options.rounds or past_s > options.seconds:
             return number - 1
-        counts: collections.Counter[str] = collections.Counter(event.type for event in recording.read(options.history))
-        told = ", ".join(
-            f"{counts[type_]:,} {word}" for type_, word in (("ok", "ok"), ("info", "not known"), ("fail", "failed"))
-        )
+        told = f"{counts['ok']:,} ok, {counts['info']:,} not known, {counts['fail']:,} failed"
         say(f"  round {number}, {past_s:.0f} s of {options.seconds:.0f}: {told}")
         await harm.strike(episodes)
-        mended_ns = _now_ns(clock)
-        await eventually(
-            lambda: _answers(options.history, mended_ns),  # noqa: B023
-            f"somebody has an answer after round {number}",
-            HEALED_S,
-        )
+        progress.mark()
+        await eventually(progress.anybody, f"somebody has an answer after round {number}", HEALED_S)
     raise AssertionError("rounds have no end")
-
-
-def _now_ns(clock: clocks.Clock) -> int:
-    return int(clock.monotonic() * 1e9)
 
 
 def unmount(options: Options) -> None:
@@ -191,26 +178,3 @@ async def _bus(options: Options) -> AsyncIterator[tuple[str, Path | None, Zones 
         await asyncio.to_thread(brokers.kill_local, folder)
         if zones is not None:
             await zones.close()
-
-
-def _answered(history: Path, since_ns: int) -> set[str]:
-    """Client processes all of whose lanes, as far as they run now, have had an answer since then."""
-    if not history.exists():
-        return set()
-    lanes: dict[str, dict[str, bool]] = collections.defaultdict(dict)
-    newest: dict[str, int] = {}
-    for event in recording.read(history):
-        process, _, lane = event.process.partition(".")
-        name, _, start = process.rpartition("-")
-        if int(start) > newest.get(name, 0):
-            newest[name], lanes[name] = int(start), {}
-        if int(start) == newest[name]:
-            lanes[name][lane] = lanes[name].get(lane, False) or (event.type == "ok" and event.at_ns > since_ns)
-    return {name for name, of_name in lanes.items() if all(of_name.values())}
-
-
-def _answers(history: Path, since_ns: int) -> bool:
-    """Whether anybody asked something since then and had an answer."""
-    events = recording.read(history)
-    asked = {(event.process, event.number) for event in events if event.type == "invoke" and event.at_ns > since_ns}
-    return any(event.type == "ok" and (event.process, event.number) in asked for event in events)
