@@ -118,7 +118,8 @@ def _following(history: Sequence[Operation], place: _Place) -> list[_Place]:
     """Where a search can go from `place`, the most promising last."""
     unknown: list[_Place] = []
     known: list[_Place] = []
-    for number in _next(history, place.taken):
+    next_ones = _next(history, place.taken)
+    for number in next_ones:
         operation = history[number]
         allowed, state = step(place.state, operation)
         if not allowed:
@@ -128,9 +129,26 @@ def _following(history: Sequence[Operation], place: _Place) -> list[_Place]:
             # It only looks. In any order that goes on from here it may be moved to this very place, so no other way
             # need be tried.
             return [following]
-        (known if operation.outcome == "ok" else unknown).append(following)
+        if operation.outcome == "ok":
+            known.append(following)
+        elif any(_needs(history[other], place.state, state) for other in next_ones if other != number):
+            unknown.append(following)
     # First what certainly happened; among it what was called first.
     return [*reversed(unknown), *reversed(known)]
+
+
+def _needs(operation: Operation, before: Any, after: Any) -> bool:
+    """Whether a register that holds `after`, and not `before`, lets `operation` say what it said.
+
+    An operation of which nobody knows whether it happened need be tried only right before one that needs it: in any order
+    it may be moved there past those that do not, as it was never over, and where none does it may be left out.
+    """
+    if operation.f == "read":
+        return bool(before != after == operation.told)
+    if operation.f == "write":
+        return False
+    old = operation.asked[0]
+    return bool(before != after and old == (before if operation.told is False else after))
 
 
 def _order(history: Sequence[Operation], place: _Place) -> tuple[Operation, ...]:
