@@ -30,6 +30,7 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         hits += outcome.hits
     assert sorted(hits) == [
         "bit flipped",
+        "bit of a layer flipped",
         "clock that is wrong",
         "copies cut off",
         "copy killed",
@@ -42,6 +43,8 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "folder lost",
         "level without a writer",
         "network turned over",
+        "page compared",
+        "page not readable",
         "partition cut by retention",
         "power lost",
         "power lost everywhere",
