@@ -61,6 +61,11 @@ async def _follow(ctx: typer.Context, start: int | None, count: int | None, *, a
             start_lsn=None if start is None else start - 1,
         )
         async with replica:
+            if not replica.answering:
+                common.errors.print(
+                    "none of the six copies answers, so nothing is shown until they do; start them: sixfold volume start all "
+                    "(or the system: sixfold up)"
+                )
             await _until(replica, enough)
 
 

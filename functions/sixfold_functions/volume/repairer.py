@@ -89,7 +89,8 @@ class Repairer:
     async def _from_copy(self, fill: repair.Fill, lsn: int) -> list[VolumeRedoBatch]:
         for source in self.sources(lsn, fill.copy):
             try:
-                return await self.read(source, lsn, fill.last_lsn)
+                if batches := await self.read(source, lsn, fill.last_lsn):
+                    return batches
             except (readers.CopyUnreachableError, readers.CopyDamagedError):
                 continue
         return []

@@ -84,6 +84,8 @@ class VolumeReplica:
         self.registry = registry
         self.failure: Exception | None = None
         """Why it ended."""
+        self.answering = 0
+        """How many copies answered when it began; without any it has nothing but what comes."""
         self._bus = bus
         self._apply = apply
         self._start_lsn = start_lsn
@@ -194,25 +196,25 @@ class VolumeReplica:
         return self
 
     async def _start(self) -> None:
-        """Hear first, then ask: what becomes durable in between is known either way."""
+        """What the partition brings before its end, or while this looks around, is announced or told, and then read."""
         durable = self._bus.assign([self._durable], start=port.LATEST)
         await durable.__aenter__()
         await durable.seek(self._durable, (await self._bus.offsets(self._durable)).end)
         self._start_task(self._listen_durable(durable), "durable")
-        await self._follow()
         answers = await self.reader.ask_all(timeout_s=START_TIMEOUT_S)
         statuses = [answer.status for answer in answers.values()]
+        self.answering = len(statuses)
         if self._start_lsn is None:
             settled = max([self.core.durable_lsn, *(status.settled_lsn for status in statuses)])
             self.core = Replica(self.volume, start_lsn=settled)
             self._applied_lsn = self.core.given_lsn
         for status in statuses:
             self.core.on_answer(status)
+        self._copies.sort(key=lambda copy: copy not in answers)
+        self.core.heard_lsn = self.core.durable_lsn  # the partition is followed from its end
+        await self._follow()
         for record in await topics.last_records(self._bus, self._topics.durable, 1):
             await self._hear(record)
-        silent = [copy for copy in self._copies if copy not in answers]
-        self._copies = [*(copy for copy in self._copies if copy in answers), *silent]
-        self.core.heard_lsn = self.core.durable_lsn  # the partition is followed from its end
         self._start_task(self._filler.run(), "filler")
         self._start_task(self._watch(), "watch")
         self._start_task(reporting.report(self, self._bus), "report")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -183,3 +184,10 @@ def test_without_a_running_system_the_commands_say_so(tmp_path: Path) -> None:
     made = Sixfold(tmp_path / "data")
     assert "none of the six copies answers; start it: sixfold volume start all" in made.bad("volume", "read", code=1)
     assert "sixfold up" in made.bad("volume", "stop", "a", code=2)
+    process = made.start("volume", "follow", "--from", "1")
+    try:
+        until(process, "none of the six copies answers")
+    finally:
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert "Traceback" not in said

@@ -100,6 +100,20 @@ async def test_a_replica_leaves_a_partition_that_falls_silent(tmp_path: Path) ->
             assert applied.records == [b"heard", b"not heard", b"heard again"]
 
 
+async def test_a_replica_begins_at_a_copy_that_answers(tmp_path: Path) -> None:
+    """Of its own zone if one does; a copy that is down cannot serve what it lacks."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.writer() as writer:
+            await volume.stop("b1")
+            wrote = await writer.append([b"one"])
+            for zone, copy in (("b", "b2"), ("c", "c1"), ("", "a1")):
+                async with following(volume, zone=zone) as (replica, applied):
+                    assert (replica.copy, replica.copies[-1], replica.answering) == (copy, "b1", 5)
+                    await replica.reached(wrote.last_lsn)
+                    assert applied.records == [b"one"]
+
+
 async def test_what_apply_raises_ends_the_replica_and_whoever_waits_learns_it(tmp_path: Path) -> None:
     """Nothing behind the record is applied."""
 
@@ -149,3 +163,29 @@ async def test_the_writer_counts_where_its_replicas_read_and_they_hear_the_mark(
                         point()
                 await eventually(lambda: counted.readers() == {"r1": 3}, "the replica reads the newest state again")
             await eventually(lambda: not counted.readers(), "one that stops says so")
+
+
+async def test_fifteen_replicas_follow_one_volume(tmp_path: Path) -> None:
+    """As many as Aurora has; each has everything, and the status shows them all until they stop."""
+    async with inside.opened(tmp_path) as volume, contextlib.AsyncExitStack() as stack:
+        await volume.start(*layout.COPIES)
+        async with volume.writer() as writer, volume.client() as client:
+            made = [
+                await stack.enter_async_context(following(volume, name=f"r{number:02}", zone="abc"[number % 3]))
+                for number in range(15)
+            ]
+            wrote = [await writer.append([b"%d" % number]) for number in range(10)][-1]
+            for replica, applied in made:
+                await replica.reached(wrote.last_lsn)
+                assert applied.records == [b"%d" % number for number in range(10)]
+
+            async def shown() -> bool:
+                replicas = (await client.status()).replicas
+                return {(each.replica, each.applied_lsn) for each in replicas} == {
+                    (replica.name, wrote.last_lsn) for replica, _ in made
+                }
+
+            await eventually(shown, "all are shown")
+            assert {each.copy for each in (await client.status()).replicas} == {"a1", "b1", "c1"}
+            await stack.aclose()
+            assert (await client.status()).replicas == []
