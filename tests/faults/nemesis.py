@@ -14,6 +14,7 @@ from tests.faults import crew as crews
 from tests.faults.plan import FAULTS, Episode
 from tests.faults.zones import Zones
 from tests.support import brokers, disks
+from tests.support.waiting import eventually
 
 from sixfold import clock as clocks
 from sixfold_functions.volume.core import layout
@@ -21,6 +22,7 @@ from sixfold_functions.volume.core import layout
 KILL, TERM, STOP, CONT = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGCONT
 
 STARTS = 3
+OWNER_S = 60.0
 
 
 class Nemesis:
@@ -82,7 +84,8 @@ class Nemesis:
                 yield
             return
         if fault.startswith("owner"):
-            victims = self._owner()
+            # When one was killed just now, the next one takes the log in a moment.
+            victims = await eventually(self._owner, "somebody owns the log", OWNER_S)
         elif fault.startswith("writer"):
             victims = self._crew.writers()
         elif fault == "tracker killed":
