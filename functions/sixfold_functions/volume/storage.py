@@ -31,7 +31,7 @@ from sixfold_events.volume import (
     VolumeScrubReported,
     VolumeScrubRequested,
 )
-from sixfold_functions.volume import answering, gossip, scrubber, topics
+from sixfold_functions.volume import answering, files, gossip, rejoining, scrubber, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import layout
@@ -259,7 +259,16 @@ async def run(process: Process) -> None:
     if keyring is None:
         return
     copy = copies.Copy(disk, folder, volume=volume, name=name, registry=process.registry, keyring=keyring)
-    copy.open(clocks.now_ms(process.clock))
+    try:
+        copy.open(clocks.now_ms(process.clock))
+    except (files.LogDamagedError, copies.PromiseBrokenError) as damage:
+        try:
+            await rejoining.set_aside(process, disk, folder, damage, volume=volume, copy=name)
+        finally:
+            copy.close()
+        copy = copies.Copy(disk, folder, volume=volume, name=name, registry=process.registry, keyring=keyring)
+        copy.open(clocks.now_ms(process.clock))
+        copy.join()  # wherever its partition begins: it may have acknowledged what is in neither
     try:
         keys = KeyService(copy, custodian, clock=process.clock)
         keys.begin()
