@@ -72,7 +72,7 @@ class VolumeRangeTruncated(Event, topic=REDO_TOPIC, key="volume"):
     """No LSN above was ever allocated by an older writer."""
 
 
-class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=3):
+class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=4):
     """What one copy holds on disk, fsynced; one for each batch of records that it read from its partition."""
 
     volume: str
@@ -104,6 +104,8 @@ class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=3
     """It lost its log and is being filled: it may have acknowledged what it has not got any more, so it does not count."""
     clock_ms: int = 0
     """Highest `committed_at_ms` that it has stored; the next writer's stamps are above it."""
+    heard_ms: int = 0
+    """Highest `committed_at_ms` that it has stored of `epoch`'s writer; 0 where it has none."""
 
 
 class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
@@ -116,6 +118,31 @@ class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
     """The start of the copy that the writer heard of: a loss after that needs another admission."""
     last_lsn: int
     """Highest LSN that was given out; the copy cannot have acknowledged more before its loss."""
+
+
+class VolumeRestored(Event, topic=REDO_TOPIC, key="volume"):
+    """The volume begins with the past of another, as a backup has it: the first record of each partition.
+
+    A copy without a log makes its own from the backup, at this very LSN, before it says anything.
+    """
+
+    volume: str
+    epoch: int
+    """Above every epoch of that past; only copies that were made from the same past to the same LSN have it."""
+    url: str
+    """Of the object store, without credentials."""
+    source: str
+    """The volume that the backup is of."""
+    last_lsn: int
+    """A consistency point, where the volume begins."""
+    last_epoch: int
+    """Origin epoch of the record at `last_lsn`."""
+    at_ms: int
+    """All that was committed up to then is in it, and nothing later."""
+    page_bytes: int = 0
+    """0 for a volume of plain records, else the size of its pages."""
+    shared: bool = False
+    """A clone: copies keep nothing of the past and read it from the backup when somebody asks."""
 
 
 class VolumeAppendRequested(Event, topic="volume.append", key="volume"):
@@ -162,7 +189,7 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
     """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
 
 
-class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=4):
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=5):
     """A copy's answer: how it is, and the records, as many as fit into one answer."""
 
     volume: str
@@ -223,7 +250,7 @@ class VolumePagesRequested(Event, topic="volume.reads", key="volume"):
     """Epoch whose volume `lsn` speaks of."""
 
 
-class VolumePagesAnswered(Event, topic="volume.read.results", key="volume", version=2):
+class VolumePagesAnswered(Event, topic="volume.read.results", key="volume", version=3):
     """A copy's answer: the pages that were asked for, as many as fit into one answer."""
 
     volume: str

@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.simulation import life
+from tests.simulation import life, shortening
 from tests.simulation.mutations import MUTATIONS
 
 from sixfold import clock as clocks
@@ -123,7 +123,7 @@ class _Total:
 
 def _show(outcome: life.Outcome) -> None:
     _say(f"seed {outcome.plan.seed}: {outcome.violation}")
-    shorter = life.shorten(outcome)
+    shorter = shortening.shorten(outcome)
     happened = [
         f"{number} {name}" for number, name in enumerate(shorter.steps, 1) if number not in shorter.plan.left_out
     ]

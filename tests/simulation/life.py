@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import structlog
+from tests.simulation.backups import Backups
 from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
 from tests.simulation.mutations import MUTATIONS, Mutation
@@ -102,6 +103,7 @@ class Life:
         if plan.seed % PAGING_EVERY == PAGING_EVERY - 1:
             self.checker.paging = Paging(self.world)
         self.replicas = Replicas(self.world, self.checker, mutation.replica)
+        self.backups = Backups(self.world, mutation.backups)
         self.writers: list[Writer] = []
         self.steps: list[str] = []
         self.appends = 0
@@ -123,6 +125,7 @@ class Life:
             (0.3, self.turn_over),
             (0.3, self.wipe),
             (0.3, self.flip),
+            (0.8, self.backups.back_up),
         ]
         self._weighted += self.world.rotation.happenings() + self.gossips.happenings(self._reached_by)
 
@@ -295,6 +298,7 @@ class Life:
                 break
         else:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
+        self.backups.look()
         if not last.acknowledged:
             raise ViolationError("I7", "the last writer's append is not acknowledged")
         self.replicas.catch_up(last)
@@ -326,22 +330,3 @@ def live(plan: Plan) -> Outcome:
         seconds=life.world.clock.seconds - begun,
         digest=told,
     )
-
-
-def shorten(outcome: Outcome, *, lives_max: int = 200) -> Outcome:
-    """A life that breaks the same invariant with as many of its steps left out as `lives_max` tries find."""
-    steps = len(outcome.steps)
-    kept, size, lives = list(range(1, steps + 1)), max(steps // 2, 1), 0
-    while size and lives < lives_max:
-        start = 0
-        while start < len(kept) and lives < lives_max:
-            fewer = kept[:start] + kept[start + size :]
-            lives += 1
-            left_out = frozenset(range(1, steps + 1)) - frozenset(fewer)
-            tried = live(dataclasses.replace(outcome.plan, left_out=left_out, steps=steps))
-            if tried.violation and tried.invariant == outcome.invariant:
-                outcome, kept = tried, [step for step in fewer if step <= len(tried.steps)]
-            else:
-                start += size
-        size //= 2
-    return outcome

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
+from tests.simulation.backups import Backups
 from tests.simulation.gossip import Gossips
 from tests.simulation.writer import Writer
 
@@ -36,6 +37,7 @@ class Mutation:
     gossips: Callable[[Gossips], None] = lambda gossips: None
     plan: Callable[[gossip.GossipPlan], None] = lambda plan: None
     replica: Callable[[Replica], None] = lambda replica: None
+    backups: Callable[[Backups], None] = lambda backups: None
 
 
 def _obeys_anyone(copy: Copy) -> None:
@@ -107,7 +109,12 @@ def _believes_recoveries(replica: Replica) -> None:
     replica.on_redo = heard  # type: ignore[method-assign]
 
 
+def _takes_what_is_not_durable(backups: Backups) -> None:
+    backups.up_to = lambda ack: ack.complete_lsn
+
+
 MUTATIONS = {
+    "backup-before-durable": Mutation(backups=_takes_what_is_not_durable),
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
     "acknowledge-before-fsync": Mutation(honest_disks=False),
     "ignore-epochs": Mutation(copy=_obeys_anyone, writer=_believes_anyone),

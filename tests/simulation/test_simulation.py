@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.simulation import life
+from tests.simulation import life, shortening
 from tests.simulation.mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +29,7 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         assert outcome.acknowledged >= life.APPENDS // 10
         hits += outcome.hits
     assert sorted(hits) == [
+        "backup killed",
         "bit flipped",
         "bit of a layer flipped",
         "clock that is wrong",
@@ -43,6 +44,7 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "folder lost",
         "level without a writer",
         "network turned over",
+        "object store failed",
         "page compared",
         "page not readable",
         "partition cut by retention",
@@ -97,7 +99,7 @@ def test_a_life_that_fails_is_made_shorter_and_fails_alike() -> None:
     """So that somebody can follow it: fewer steps, the same invariant, and it replays from what is printed."""
     outcomes = (life.live(life.Plan(seed, "ignore-epochs")) for seed in range(SEEDS_MAX))
     found = next(outcome for outcome in outcomes if outcome.violation)
-    shorter = life.shorten(found, lives_max=40)
+    shorter = shortening.shorten(found, lives_max=40)
     happened = set(range(1, len(shorter.steps) + 1)) - shorter.plan.left_out
     assert len(happened) < len(found.steps) / 2
     assert shorter.invariant == found.invariant

@@ -7,6 +7,7 @@ INVARIANTS = {
     "I2": "what is durable never goes back, and an epoch begins with all that earlier ones acknowledged",
     "I3": "no two copies have different bytes for a durable record",
     "I4": "a replica's state at a consistency point is that of the durable records, and is never ahead of them",
+    "I5": "restored to any moment it is what was durable then, once that moment was called restorable",
     "I6": "a writer that another one has followed never gets an acknowledgement again",
     "I7": "once all is well a write succeeds, and all six copies have everything",
     "I8": "copies are level without a writer, unless a recovery was under way",

@@ -34,5 +34,11 @@ capability = Capability(
             options=("replica", "volume"),
             instances=(),
         ),
+        Service(
+            name="volume.backup",
+            run="sixfold_functions.volume.backup.service:run",
+            summary="Keeps the volume's backup up to date, in a folder or an object store",
+            options=("volume", "to", "retention-days"),
+        ),
     ),
 )

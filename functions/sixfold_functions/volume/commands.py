@@ -15,6 +15,8 @@ from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
 from sixfold_functions.volume import bulk, client, drawing, following, scrub_command, status
+from sixfold_functions.volume.backup import commands as backups
+from sixfold_functions.volume.backup import reports
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.encryption import commands as keys
 
@@ -23,6 +25,7 @@ keys.add_to(app)
 
 app.command()(scrub_command.scrub)
 
+VolumeOption = Annotated[str, typer.Option("--volume", help="Which volume, where there are several.")]
 PROGRESS_FROM = 2 * bulk.PART_RECORDS_MAX
 
 
@@ -35,6 +38,7 @@ def append(
     size: Annotated[int, typer.Option("--size", min=1, max=500_000, help="Bytes of each made-up record.")] = 300,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the quorum.")] = 10.0,
     skip: Annotated[int, typer.Option("--skip", min=0, help="Leave out this many of the first records.")] = 0,
+    volume: VolumeOption = layout.DEFAULT_VOLUME,
     as_json: common.JsonOption = False,
 ) -> None:
     """Append records; returns once they are fsynced by four of the six copies.
@@ -48,7 +52,7 @@ def append(
         common.fail(error)
     if skip >= len(records):
         common.fail(errors.UsageError(f"--skip {skip} leaves nothing of {len(records)} records"))
-    done, seconds = common.run(_append(ctx, bulk.parts(records, skip=skip), timeout, quiet=as_json))
+    done, seconds = common.run(_append(ctx, volume, bulk.parts(records, skip=skip), timeout, quiet=as_json))
     if as_json or not done.error:
         common.show(
             {**msgspec.structs.asdict(done), "seconds": seconds},
@@ -81,7 +85,7 @@ def _records(data: str | None, file: Path | None, count: int | None, size: int) 
 
 
 async def _append(
-    ctx: typer.Context, parts: list[bulk.Part], timeout_s: float, *, quiet: bool
+    ctx: typer.Context, name: str, parts: list[bulk.Part], timeout_s: float, *, quiet: bool
 ) -> tuple[bulk.Appended, float]:
     total = sum(len(part.records) for part in parts)
     columns = TextColumn("appending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -91,7 +95,7 @@ async def _append(
         started = process.clock.monotonic()
         with Progress(*columns, console=common.errors, transient=True, disable=hidden) as progress:
             task = progress.add_task("appending", total=total)
-            async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
+            async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
                 done = await bulk.append(
                     volume, parts, timeout_s=timeout_s, progress=lambda count: progress.advance(task, count)
                 )
@@ -104,6 +108,7 @@ def read(
     start: Annotated[int, typer.Option("--from", min=1, help="LSN of the first record.")] = 1,
     count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="How many records at most.")] = 10,
     copy: Annotated[str | None, typer.Option("--copy", help="Ask just this copy, such as a1.")] = None,
+    volume: VolumeOption = layout.DEFAULT_VOLUME,
     as_json: common.JsonOption = False,
 ) -> None:
     """Read durable records; needs one copy, no quorum.
@@ -112,7 +117,7 @@ def read(
     """
     if copy is not None and copy not in layout.COPIES:
         common.fail(errors.UsageError(f"--copy {copy}: expected one of {', '.join(layout.COPIES)}"))
-    found = common.run(_read(ctx, start, count, copy))
+    found = common.run(_read(ctx, volume, start, count, copy))
     data = {
         "copy": found.copy,
         "records": [{"lsn": found.first_lsn + index, "data": each} for index, each in enumerate(found.payloads)],
@@ -124,10 +129,10 @@ def read(
     common.show(data, as_json=as_json, render=lambda: drawing.records(found))
 
 
-async def _read(ctx: typer.Context, start: int, count: int, copy: str | None) -> client.ReadResult:
+async def _read(ctx: typer.Context, name: str, start: int, count: int, copy: str | None) -> client.ReadResult:
     async with common.process(ctx) as process:
         bus = process.require_bus()
-        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
+        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
             return await volume.read(start, count, copy=copy)
 
 
@@ -135,21 +140,29 @@ app.command()(following.follow)
 
 
 @app.command("status")
-def show_status(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
+def show_status(
+    ctx: typer.Context, volume: VolumeOption = layout.DEFAULT_VOLUME, as_json: common.JsonOption = False
+) -> None:
     """Draw the six copies in their zones, with their LSNs and the durable line.
 
     Example:  sixfold volume status
     """
-    found = common.run(_status(ctx))
+    found = common.run(_status(ctx, volume))
     common.show(found, as_json=as_json, render=lambda: drawing.volume(found))
 
 
-async def _status(ctx: typer.Context) -> status.VolumeState:
+async def _status(ctx: typer.Context, name: str) -> status.VolumeState:
     async with common.process(ctx) as process:
         bus = process.require_bus()
-        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
+        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
             return await volume.status()
 
+
+app.command()(reports.backups)
+app.command()(backups.restore)
+app.command()(backups.clone)
+app.command()(reports.verify)
+app.command()(backups.serve)
 
 Names = Annotated[list[str], typer.Argument(help="Zones (a, b, c), copies (a1 … c2) or all.", metavar="ZONE|COPY…")]
 

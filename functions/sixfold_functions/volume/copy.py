@@ -23,8 +23,9 @@ from sixfold_events.volume import (
     VolumeReadAnswered,
     VolumeReadRequested,
     VolumeRedoBatch,
+    VolumeRestored,
 )
-from sixfold_functions.volume import answering, files, frames, index, kinds, promise, segments
+from sixfold_functions.volume import answering, files, frames, index, kinds, promise, segments, sharing
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
@@ -35,13 +36,11 @@ from sixfold_functions.volume.encryption.rewriting import Rewriter
 from sixfold_functions.volume.mending import Mender
 from sixfold_functions.volume.pages import feeding
 
+PromiseBrokenError = promise.PromiseBrokenError
+
 
 class CopyInUseError(errors.SixfoldError):
     """Another process has this copy's folder."""
-
-
-class PromiseBrokenError(errors.SixfoldError):
-    """The log ends before what the copy had acknowledged."""
 
 
 class DurableLostError(errors.SixfoldError):
@@ -89,13 +88,14 @@ class Copy:
         self._index = index.Index(disk, folder, label=self._label)
         self._frame: tuple[segments.Location, frames.Frame] | None = None
         self._lock: disks.File | None = None
-        self._promise = promise.Promise(disk, folder)
+        self._promise = promise.Promise(disk, folder, label=self._label)
         self._lost = False
         """While the log is read back: whether something damaged was passed over."""
         self.node: StorageNode[index.Place] = StorageNode(volume, name)
         self.position = 0
         """Next offset to read from the copy's partition."""
         self.pages = feeding.CopyPages(disk, folder, self, label=self._label, keyring=self.keyring)
+        self.shared = sharing.Shared(lambda: self.node, folder, self._label)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -115,8 +115,9 @@ class Copy:
         if not self._replay(whole=False):
             self.node, self.position = StorageNode(self.node.volume, self.node.copy), 0
             self._replay(whole=True)
-        self._check_promise()
+        self._promise.check(self.node)
         self._log.write_tail_again()
+        self.pages.page_bytes = self.pages.page_bytes or self.shared.page_bytes
         self.pages.open()
         self.node.start(max(self.node.incarnation + 1, now_ms))
         self._note(frames.Kind.STARTED)
@@ -140,6 +141,7 @@ class Copy:
     def _begin(self, frame: frames.Frame, *, whole: bool) -> bool:
         known = [entry.data for entry in frame.entries if entry.kind is frames.Kind.CHECKPOINT]
         if whole or not known:
+            self._index.begin_lsn = 0
             return self._index.trim(0, 0)
         try:
             checkpoint = msgspec.json.decode(known[0], type=Checkpoint)
@@ -148,6 +150,7 @@ class Copy:
         self.node.restore(checkpoint.node)
         self.position = checkpoint.position
         self.pages.page_bytes = checkpoint.page_bytes
+        self._index.begin_lsn = self.shared.last_lsn
         return self._index.trim(checkpoint.index_rows, self.node.prefix.floor_lsn)
 
     def _checkpoint(self) -> bytes:
@@ -175,7 +178,7 @@ class Copy:
             self.position = entry.offset
         elif entry.kind in kinds.CLASS:
             self.node.take(self._decode(entry), place)
-            self.position = entry.offset + 1
+            self.position, self._index.begin_lsn = entry.offset + 1, self.shared.last_lsn
         elif entry.kind is frames.Kind.MENDED:
             self.node.take(msgspec.structs.replace(self._decode(entry), epoch=self.node.epoch), place)
         elif entry.kind is frames.Kind.LOST:
@@ -187,7 +190,7 @@ class Copy:
         """Something was lost to damage since the last checkpoint; this one knows all again."""
         self._lost = False
         self.node.restore(checkpoint.node)
-        self.position = checkpoint.position
+        self.position, self._index.begin_lsn = checkpoint.position, self.shared.last_lsn
         if (len(self._index), self._index.last_lsn) != (checkpoint.index_rows, self.node.prefix.floor_lsn):
             raise files.LogDamagedError(
                 f"{self._folder}: the index is gone, and it cannot be made anew, as the segments were damaged where they "
@@ -198,17 +201,6 @@ class Copy:
         event = self._registry.decode_as(kinds.READ[entry.kind], entry.data)
         assert isinstance(event, Redo)
         return event
-
-    def _check_promise(self) -> None:
-        """A torn tail is cut without a word, so bit rot in the last frame needs another witness."""
-        self._promise.open()
-        log_epoch, complete_lsn = self._promise.read()
-        node = self.node
-        if (node.log_epoch, node.prefix.complete_lsn) < (log_epoch, complete_lsn) and node.epoch <= log_epoch:
-            raise PromiseBrokenError(
-                f"{self._label}: its log ends at LSN {node.prefix.complete_lsn}, but it had acknowledged LSN "
-                f"{complete_lsn}: the disk did not keep what was fsynced. {files.remedy(self._folder, self._label)}"
-            )
 
     def join(self) -> None:
         """The log is empty and the partition's beginning is gone: the copy must be filled before it counts."""
@@ -229,6 +221,8 @@ class Copy:
                     event = self._decode(entry)
                 except avro.DecodeError:
                     event = None  # not ours to stop for: it does not count, and a gap is filled again
+                if isinstance(event, VolumeRestored):
+                    self.shared.check(event)
                 place = index.Place(location, len(entries))
                 if event is not None and self.node.take(event, place):
                     entries.append(entry)
@@ -247,13 +241,16 @@ class Copy:
         self._index_released()
         return self.node.acknowledgement()
 
-    def learn(self, events: Sequence[Redo]) -> VolumeCopyAcknowledged | None:
-        """Take what another copy gave as if it came now in the partition; fsync once. None if nothing of it counts."""
+    def learn(self, events: Sequence[Redo], values: Sequence[bytes] = ()) -> VolumeCopyAcknowledged | None:
+        """Take what another copy or a backup gave as if it came now in the partition; fsync once. None if nothing counts.
+
+        `values` are the events as they are stored, where the caller has them.
+        """
         location = self._log.next_location()
         entries: list[frames.Entry] = []
-        for event in events:
+        for number, event in enumerate(events):
             if self.node.take(event, index.Place(location, len(entries))):
-                value = avro.codec(type(event)).encode(event)
+                value = values[number] if values else avro.codec(type(event)).encode(event)
                 entries.append(frames.Entry(kinds.KIND_OF[type(event)], self.position - 1, value))
             if self.node.annulled is not None:
                 raise self._durable_lost(self.node.annulled)
@@ -287,10 +284,9 @@ class Copy:
 
     def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
         for place in self.places(first_lsn, last_lsn):
-            stored = self._stored(place)
-            event = self._decode(stored)
-            assert isinstance(event, VolumeRedoBatch)
-            yield answering.Stored(event.first_lsn, stored.data, event.payloads)
+            event = self.batch(place)
+            data = self.shared.value(event) if sharing.is_shared(place) else self._stored(place).data
+            yield answering.Stored(event.first_lsn, data, event.payloads)
 
     def rotate(self, key: DataKey, *, reencrypt: bool) -> None:
         """Begin a segment under `key`; so are all that follow, and with `reencrypt` older ones are to become."""
@@ -319,10 +315,12 @@ class Copy:
         """Of batches of the prefix with records in the range, in order. Raises LogDamagedError."""
         released = (row.place for row in self._index.between(first_lsn, last_lsn))
         waiting = (entry.place for entry in self.node.prefix.between(first_lsn, last_lsn))
-        return itertools.chain(released, waiting)
+        return itertools.chain(self.shared.places(first_lsn, last_lsn), released, waiting)
 
     def batch(self, place: index.Place) -> VolumeRedoBatch:
         """The batch there. Raises LogDamagedError."""
+        if sharing.is_shared(place):
+            return self.shared.batch(place)
         event = self._decode(self._stored(place))
         assert isinstance(event, VolumeRedoBatch)
         return event

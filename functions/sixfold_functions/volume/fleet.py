@@ -60,6 +60,10 @@ class Fleet:
         """Start the writer's service."""
         await self._spawn("writer", "volume.writer")
 
+    async def start_backup(self, *arguments: str) -> None:
+        """Start the backup's service, with its options."""
+        await self._spawn("backup", "volume.backup", *arguments)
+
     async def _spawn(self, name: str, *arguments: str) -> None:
         logs = self._data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)

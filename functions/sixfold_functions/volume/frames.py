@@ -51,6 +51,8 @@ class Kind(enum.IntEnum):
     """A batch that another copy gave in place of one that was damaged here; zeros may follow it."""
     LOST = 14
     """What stood here was damaged and is not known any more: nothing that a reader needs. Zeros."""
+    RESTORED = 15
+    """The volume begins with the past of another one."""
 
 
 class Entry(NamedTuple):

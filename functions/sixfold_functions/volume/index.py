@@ -55,16 +55,18 @@ class Index:
         self._tail: list[Row] = []
         self.suspect = False
         """Whether a reader found a damaged row; whoever looks after it says no again."""
+        self.begin_lsn = 0
+        """Records up to here lie elsewhere: the first row is of what follows."""
 
     def __len__(self) -> int:
         return self._written + len(self._tail)
 
     @property
     def last_lsn(self) -> int:
-        """Of the last row; 0 where there is none. Raises LogDamagedError."""
+        """Of the last row; `begin_lsn` where there is none. Raises LogDamagedError."""
         if self._tail:
             return self._tail[-1].last_lsn
-        return self._rows(self._written - 1, 1)[0].last_lsn if self._written else 0
+        return self._rows(self._written - 1, 1)[0].last_lsn if self._written else self.begin_lsn
 
     def open(self) -> None:
         """Open the file, new or not. Raises LogFailedError."""

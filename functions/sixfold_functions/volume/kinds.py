@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from sixfold_events import Event
-from sixfold_events.volume import VolumeCopyAdmitted, VolumeEpochBumped, VolumeRangeTruncated, VolumeRedoBatch
+from sixfold_events.volume import (
+    VolumeCopyAdmitted,
+    VolumeEpochBumped,
+    VolumeRangeTruncated,
+    VolumeRedoBatch,
+    VolumeRestored,
+)
 from sixfold_functions.volume.frames import Kind
 
 CLASS: dict[Kind, type[Event]] = {
@@ -11,6 +17,7 @@ CLASS: dict[Kind, type[Event]] = {
     Kind.BUMP: VolumeEpochBumped,
     Kind.TRUNCATION: VolumeRangeTruncated,
     Kind.ADMISSION: VolumeCopyAdmitted,
+    Kind.RESTORED: VolumeRestored,
 }
 """What comes in a copy's partition."""
 READ: dict[Kind, type[Event]] = {**CLASS, Kind.MENDED: VolumeRedoBatch}

@@ -8,28 +8,47 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import TypeVar
 
+from sixfold import errors
 from sixfold_functions.volume import disk as disks
+from sixfold_functions.volume import files
+from sixfold_functions.volume.core.node import StorageNode
+
+P = TypeVar("P")
 
 _PROMISE = struct.Struct(">QQI")
+
+
+class PromiseBrokenError(errors.SixfoldError):
+    """The log ends before what the copy had acknowledged."""
 
 
 class Promise:
     """The file in `folder`."""
 
-    def __init__(self, disk: disks.Disk, folder: Path) -> None:
+    def __init__(self, disk: disks.Disk, folder: Path, *, label: str) -> None:
         self._disk = disk
-        self._path = folder / "acknowledged"
+        self._folder = folder
+        self._label = label
         self._file: disks.File | None = None
 
-    def open(self) -> None:
-        """Open the file, new or not. Raises OSError."""
-        self._file = self._disk.open(self._path, create=True)
+    def check(self, node: StorageNode[P]) -> None:
+        """Open the file and compare it with what was read back. Raises PromiseBrokenError, OSError.
 
-    def read(self) -> tuple[int, int]:
+        A torn tail is cut without a word, so bit rot in the last frame needs another witness.
+        """
+        self._file = self._disk.open(self._folder / "acknowledged", create=True)
+        log_epoch, complete_lsn = self._read(self._file)
+        if (node.log_epoch, node.prefix.complete_lsn) < (log_epoch, complete_lsn) and node.epoch <= log_epoch:
+            raise PromiseBrokenError(
+                f"{self._label}: its log ends at LSN {node.prefix.complete_lsn}, but it had acknowledged LSN "
+                f"{complete_lsn}: the disk did not keep what was fsynced. {files.remedy(self._folder, self._label)}"
+            )
+
+    def _read(self, file: disks.File) -> tuple[int, int]:
         """Log epoch and LSN; zeros where the file is new or torn."""
-        assert self._file is not None, "open comes first"
-        data = self._file.read_at(0, _PROMISE.size)
+        data = file.read_at(0, _PROMISE.size)
         if len(data) < _PROMISE.size:
             return 0, 0
         log_epoch, complete_lsn, check = _PROMISE.unpack(data)

@@ -31,7 +31,7 @@ from sixfold_events.volume import (
     VolumeScrubReported,
     VolumeScrubRequested,
 )
-from sixfold_functions.volume import answering, files, gossip, rejoining, scrubber, topics
+from sixfold_functions.volume import answering, files, gossip, pasts, rejoining, scrubber, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import layout
@@ -123,7 +123,7 @@ class StorageService:
         """Where to read on. The broker may have lost or dropped records; the copy's log is what counts."""
         kept = await self._bus.offsets(self._redo)
         position = self._copy.position
-        if position == 0 and kept.start > 0:
+        if position == 0 and kept.start > 0 and not self._copy.node.epoch:
             # An empty log, and the first records are gone: nobody knows what this copy had acknowledged.
             self._log.warning(
                 "the copy lost its log; it gets everything from the others and does not count until it is level",
@@ -218,6 +218,7 @@ class StorageService:
                 elif isinstance(request, VolumePagesRequested):
                     await self._reply(self._copy.pages.answer(request))
                 elif isinstance(request, VolumeReadRequested):
+                    await pasts.prepare(self._copy, request)
                     answer = self._copy.answer(request)
                     await self._reply(msgspec.structs.replace(answer, damaged=self._scrubber.damaged))
                 else:
@@ -258,9 +259,11 @@ async def run(process: Process) -> None:
     keyring = await unless_stopped(process, custodian.keyring(*held))
     if keyring is None:
         return
+    now_ms = clocks.now_ms(process.clock)
+    await pasts.make(bus, volume, name, folder, registry=process.registry, keyring=keyring, now_ms=now_ms)
     copy = copies.Copy(disk, folder, volume=volume, name=name, registry=process.registry, keyring=keyring)
     try:
-        copy.open(clocks.now_ms(process.clock))
+        copy.open(now_ms)
     except (files.LogDamagedError, copies.PromiseBrokenError) as damage:
         try:
             await rejoining.set_aside(process, disk, folder, damage, volume=volume, copy=name)
@@ -270,6 +273,7 @@ async def run(process: Process) -> None:
         copy.open(clocks.now_ms(process.clock))
         copy.join()  # wherever its partition begins: it may have acknowledged what is in neither
     try:
+        pasts.connect(copy)
         keys = KeyService(copy, custodian, clock=process.clock)
         keys.begin()
         service = StorageService(bus, copy, keys=keys, registry=process.registry, clock=process.clock, pace=pace)

@@ -23,8 +23,9 @@ from sixfold_functions.volume.core import layout
 class InsideVolume:
     """Services by name: the six copies, and `writer`."""
 
-    def __init__(self, bus: port.Bus, data_dir: Path) -> None:
+    def __init__(self, bus: port.Bus, data_dir: Path, name: str = layout.DEFAULT_VOLUME) -> None:
         self.bus = bus
+        self.name = name
         self.data_dir = data_dir
         self.registry = catalogue.installed().registry
         self.options: dict[str, str] = {}
@@ -42,7 +43,7 @@ class InsideVolume:
             data_dir=self.data_dir,
             registry=self.registry,
             bus=self.bus,
-            options={} if name == "writer" else {"copy": name, **self.options},
+            options={"volume": self.name} | ({} if name == "writer" else {"copy": name, **self.options}),
             ready=ready.set,
         )
         run = requests.run if name == "writer" else storage.run
@@ -53,6 +54,17 @@ class InsideVolume:
         if task.done():
             task.result()
         self._running[name] = process, task
+
+    async def run_to_end(self, name: str) -> None:
+        """Run a copy until it ends by itself. Raises what made it."""
+        process = Process(
+            name=name,
+            data_dir=self.data_dir,
+            registry=self.registry,
+            bus=self.bus,
+            options={"volume": self.name, "copy": name},
+        )
+        await storage.run(process)
 
     async def stop(self, *names: str) -> None:
         """Stop services as a SIGTERM would."""
@@ -66,7 +78,7 @@ class InsideVolume:
 
     def folder(self, copy: str) -> Path:
         """Where the copy's log lies."""
-        return storage.folder_of(self.data_dir, layout.DEFAULT_VOLUME, copy)
+        return storage.folder_of(self.data_dir, self.name, copy)
 
     async def lose(self, copy: str) -> None:
         """Stop a copy and take its folder away, as the damage messages advise."""
@@ -75,10 +87,10 @@ class InsideVolume:
 
     def writer(self, name: str = "test", settings: WriterSettings | None = None) -> VolumeWriter:
         """A writer, without the service."""
-        return VolumeWriter(self.bus, registry=self.registry, name=name, settings=settings)
+        return VolumeWriter(self.bus, registry=self.registry, name=name, volume=self.name, settings=settings)
 
     def client(self, clock: clocks.Clock | None = None) -> VolumeClient:
-        return VolumeClient(self.bus, registry=self.registry, clock=clock)
+        return VolumeClient(self.bus, registry=self.registry, volume=self.name, clock=clock)
 
     async def is_level(self, last_lsn: int) -> bool:
         """Whether all six copies are up and hold everything up to `last_lsn`."""
@@ -88,12 +100,14 @@ class InsideVolume:
 
 
 @contextlib.asynccontextmanager
-async def opened(data_dir: Path, *specs: port.TopicSpec) -> AsyncIterator[InsideVolume]:
+async def opened(
+    data_dir: Path, *specs: port.TopicSpec, name: str = layout.DEFAULT_VOLUME
+) -> AsyncIterator[InsideVolume]:
     """A volume whose services do not run yet; `specs` are topics that are made before it makes its own."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     async with buses.open_bus(buses.Place("embedded:", data_dir)) as bus:
         await bus.create_topics(specs)
-        volume = InsideVolume(bus, data_dir)
+        volume = InsideVolume(bus, data_dir, name)
         try:
             yield volume
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import sys
 import time
@@ -54,6 +55,8 @@ def test_the_volume_from_the_command_line(sixfold: Sixfold, tmp_path: Path) -> N
     _a_zone_stops(sixfold)
     _the_quorum_is_lost(sixfold, tmp_path)
     _all_start_again(sixfold)
+    _backups_are_restored(sixfold, tmp_path)
+    _damage_to_a_backup_is_named(sixfold, tmp_path)
 
 
 def _appends_and_reads(sixfold: Sixfold) -> None:
@@ -177,6 +180,74 @@ def _all_start_again(sixfold: Sixfold) -> None:
         return all(copy["state"] == "up" and copy["complete_lsn"] >= done["last_lsn"] for copy in copies)
 
     eventually(level, "all six copies are level")
+
+
+def _backups_are_restored(sixfold: Sixfold, tmp_path: Path) -> None:
+    """A clone has what was acknowledged just now, a volume restored to a moment what was there then."""
+    (listed,) = sixfold.json("volume", "backups")
+    assert (listed["volume"], listed["gap"]) == ("default", False)
+    last_lsn = sixfold.json("volume", "append", "--data", "newest", "--timeout", "60")["last_lsn"]
+
+    def behind() -> bool:
+        return bool(sixfold.json("volume", "backups")[0]["last_lsn"] >= last_lsn)
+
+    eventually(behind, "the backup has the newest record")
+    cloned = sixfold.json("volume", "clone", "experiment")
+    assert (cloned["last_lsn"], cloned["shared"]) == (last_lsn, True)
+    (listed,) = sixfold.json("volume", "backups")
+    assert listed["clones"] == ["experiment"]
+    made = sixfold.json("volume", "restore", "yesterday", "--to", listed["earliest"])
+    assert (made["last_lsn"], made["at"], len(made["folders"])) == (1, listed["earliest"], len(layout.COPIES))
+    impossible: list[tuple[tuple[str, ...], str]] = [
+        (("restore", "yesterday"), "there is a volume yesterday already"),
+        (("restore", "later", "--to", "2999-01-01T00:00:00Z"), "later than its latest restorable time"),
+        (("restore", "other", "--volume", "nobody"), "has no backup of volume nobody; it has those of: default"),
+    ]
+    for words, said in impossible:
+        assert said in " ".join(sixfold.bad("volume", *words, code=1).split())
+    wrong: list[tuple[tuple[str, ...], str]] = [
+        (("restore", "x", "--to", "noon"), "'noon' is no moment; expected one such as 2026-11-25T12:00:03Z"),
+        (("restore", "x", "--to", "2026-11-25T12:00:03"), "end it with Z or an offset"),
+        (("clone", "default"), "give the new one another name"),
+        (("backups", "--from", "ftp://x/y"), "expected a folder or a URL"),
+        (("serve", "default"), "sixfold up"),
+    ]
+    for words, said in wrong:
+        assert said in " ".join(sixfold.bad("volume", *words, code=2).split())
+    served = sixfold.start("volume", "serve", "experiment")
+    try:
+        until(served, "volume experiment runs")
+
+        def readable() -> bool:
+            done = sixfold.run("volume", "read", "--volume", "experiment", "--from", str(last_lsn), "--json")
+            return done.returncode == 0 and len(json.loads(done.stdout)["records"]) == 1
+
+        eventually(readable, "the clone reads its past")
+        mine = sixfold.json("volume", "append", "--volume", "experiment", "--data", "mine", "--timeout", "60")
+        assert mine["first_lsn"] == last_lsn + 1
+    finally:
+        served.terminate()
+        served.communicate(timeout=60)
+    assert served.returncode == 0
+
+
+def _damage_to_a_backup_is_named(sixfold: Sixfold, tmp_path: Path) -> None:
+    """A sound one is the same as in the copies; a flipped bit ends the command with 1 and the object's name."""
+    found = sixfold.json("volume", "verify", "--deep")
+    assert (found["findings"], found["copies"]) == ([], list(layout.COPIES))
+    damaged = next(
+        path for path in (tmp_path / "data" / "backups" / "default").glob("redo/*/*") if "#" not in path.name
+    )
+    data = bytearray(damaged.read_bytes())
+    data[-3] ^= 1
+    copied = tmp_path / "damaged"
+    shutil.copytree(tmp_path / "data" / "backups", copied)
+    next(copied.glob(f"default/redo/*/{damaged.name}")).write_bytes(data)
+    done = sixfold.run("volume", "verify", "--from", str(copied), "--json")
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)["findings"]
+    assert any(damaged.name in each["object"] and "CRC-32 does not fit" in each["problem"] for each in findings)
+    assert "has no backup of volume nobody" in sixfold.bad("volume", "verify", "--volume", "nobody", code=1)
 
 
 def test_without_a_running_system_the_commands_say_so(tmp_path: Path) -> None:

@@ -24,11 +24,12 @@ from sixfold_events.volume import (
     VolumeEpochBumped,
     VolumeRangeTruncated,
     VolumeRedoBatch,
+    VolumeRestored,
 )
-from sixfold_functions.volume.core.prefix import Entry, Prefix, PrefixState
+from sixfold_functions.volume.core.prefix import End, Entry, Prefix, PrefixState
 
 P = TypeVar("P")
-Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted
+Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted | VolumeRestored
 
 
 class NodeState(msgspec.Struct, Generic[P], frozen=True):
@@ -45,6 +46,8 @@ class NodeState(msgspec.Struct, Generic[P], frozen=True):
     admitted_lsn: int | None
     prefix: PrefixState[P]
     clock_ms: int = 0
+    heard_ms: int = 0
+    origin: VolumeRestored | None = None
     beginning: VolumeRangeTruncated | None = None
     low_water_lsn: int = 0
 
@@ -89,6 +92,10 @@ class StorageNode(Generic[P]):
         """Highest stamp that was stored: a quorum that stored one lets no later writer stamp a record with less."""
         self.low_water_lsn = 0
         """Nobody reads the volume at a lower LSN: what only such states need may go, as far as it is settled here."""
+        self._heard_ms = 0
+        """Highest of those of `epoch`'s writer; an older writer's clock may have been ahead."""
+        self.origin: VolumeRestored | None = None
+        """Whose past this volume has, where it was restored from a backup."""
 
     @property
     def settled_lsn(self) -> int:
@@ -113,13 +120,15 @@ class StorageNode(Generic[P]):
         """Apply a record of the copy's partition. True if it must be stored, as everything that changed the copy."""
         if event.volume != self.volume or event.epoch < self.epoch:
             return False  # another volume's, or a zombie's: fenced off
+        if isinstance(event, VolumeRestored) and self.epoch:
+            return False  # a past is what a volume begins with
         changed = event.epoch > self.epoch
         if isinstance(event, VolumeRangeTruncated) and self._annuls(event):
             self.annulled = event
             return False
         if changed:
             self.epoch, self.writer = event.epoch, ""
-            self._began_at, self._heard_durable_lsn, self._admitted_lsn = None, 0, None
+            self._began_at, self._heard_durable_lsn, self._admitted_lsn, self._heard_ms = None, 0, None, 0
             self.beginning = None
             self.prefix.forget_islands()
         match event:
@@ -130,6 +139,8 @@ class StorageNode(Generic[P]):
                 changed = self._truncate(event) or changed
             case VolumeCopyAdmitted():
                 changed = self._admit(event) or changed
+            case VolumeRestored():
+                changed = self._begin_restored(event) or changed
             case VolumeRedoBatch():
                 changed = self._batch(event, place) or changed
         return changed
@@ -151,6 +162,16 @@ class StorageNode(Generic[P]):
         self._connect()
         return True
 
+    def _begin_restored(self, event: VolumeRestored) -> bool:
+        self.origin = event
+        self.clock_ms = max(self.clock_ms, event.at_ms)
+        self._began_at = 0
+        if event.shared:
+            self._began_at = self._durable_lsn = event.last_lsn
+            self.prefix.begin(End(event.last_lsn, event.last_epoch, event.last_lsn, event.last_epoch))
+        self._connect()
+        return True
+
     def _admit(self, event: VolumeCopyAdmitted) -> bool:
         if event.copy != self.copy or not self._joining or event.incarnation < self._joining:
             return False
@@ -167,8 +188,9 @@ class StorageNode(Generic[P]):
         self.prefix.seen_lsn = max(self.prefix.seen_lsn, entry.last_lsn)
         held = bool(event.payloads) and not self.prefix.knows(entry) and self.prefix.hold(entry)
         self._connect()
-        told = not event.payloads and event.committed_at_ms > self.clock_ms
+        told = not event.payloads and event.committed_at_ms > self._heard_ms
         if held or told:
+            self._heard_ms = max(self._heard_ms, event.committed_at_ms)
             self.clock_ms = max(self.clock_ms, event.committed_at_ms)
         if held or told or self.settled_lsn > settled_before:
             self.low_water_lsn = max(self.low_water_lsn, event.low_water_lsn)
@@ -225,6 +247,7 @@ class StorageNode(Generic[P]):
             append_offset=end.append_offset,
             joining=self.joining,
             clock_ms=self.clock_ms,
+            heard_ms=self._heard_ms,
         )
 
     def readable_lsn(self, epoch: int, durable_lsn: int) -> int:
@@ -248,6 +271,8 @@ class StorageNode(Generic[P]):
             clock_ms=self.clock_ms,
             beginning=self.beginning,
             low_water_lsn=self.low_water_lsn,
+            heard_ms=self._heard_ms,
+            origin=self.origin,
         )
 
     def restore(self, state: NodeState[P]) -> None:
@@ -257,5 +282,5 @@ class StorageNode(Generic[P]):
         self._durable_lsn, self._heard_durable_lsn = state.durable_lsn, state.heard_durable_lsn
         self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
         self.clock_ms, self.low_water_lsn = state.clock_ms, state.low_water_lsn
-        self.beginning = state.beginning
+        self.beginning, self.origin, self._heard_ms = state.beginning, state.origin, state.heard_ms
         self.prefix.restore(state.prefix)

@@ -83,6 +83,11 @@ class Prefix(Generic[P]):
         self.seen_lsn = 0
         """Highest LSN known to exist beyond the prefix."""
 
+    def begin(self, floor: End) -> None:
+        """Begin behind records that somebody else keeps."""
+        assert not self._entries, self._entries
+        self._floor = floor
+
     @property
     def end(self) -> End:
         """What is true at the SCL."""

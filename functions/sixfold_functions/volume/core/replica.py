@@ -27,10 +27,11 @@ from sixfold_events.volume import (
     VolumeEpochBumped,
     VolumeRangeTruncated,
     VolumeRedoBatch,
+    VolumeRestored,
 )
 from sixfold_functions.volume.core.lag import LagMeter
 
-Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted
+Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted | VolumeRestored
 
 HELD_RECORDS_MAX = 200_000
 HELD_BYTES_MAX = 134_217_728
@@ -104,7 +105,7 @@ class Replica:
                     self._hold(event)
             case VolumeRangeTruncated():
                 self._truncate(event)
-            case VolumeEpochBumped() | VolumeCopyAdmitted():
+            case VolumeEpochBumped() | VolumeCopyAdmitted() | VolumeRestored():
                 return  # nothing is known of the new epoch yet; the old one's durable records stay durable
         self._advance()
 

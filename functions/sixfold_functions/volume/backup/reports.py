@@ -1,0 +1,141 @@
+"""`sixfold volume backups` and `verify`: what a backup holds, and whether it is what it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.cli import common
+from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume.backup import archive, moments, options, store, verifying
+from sixfold_functions.volume.core import layout
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume's backup, as its objects' names tell."""
+
+    volume: str
+    earliest: str
+    """When the first record was committed."""
+    latest: str
+    """The latest restorable time."""
+    latest_ms: int
+    behind_s: float
+    """How long ago that is."""
+    last_lsn: int
+    objects: int
+    bytes: int
+    levels: dict[str, int]
+    """Objects on each level of the ladder."""
+    clones: list[str]
+    """Volumes that read their past from it."""
+    gap: bool
+    """Objects are missing: what lies behind them cannot be restored."""
+
+
+def backups(ctx: typer.Context, source: options.From = None, as_json: common.JsonOption = False) -> None:
+    """List backups: from when to when each can be restored, and what it takes. Needs only the object store.
+
+    Example:  sixfold volume backups --from s3://bucket/sixfold
+    """
+    found = _backups(options.url(ctx, source))
+    common.show(
+        found, as_json=as_json, render=lambda: _table(found) if found else f"no backups in {options.url(ctx, source)}"
+    )
+
+
+def _backups(url: str) -> list[Backup]:
+    now_ms = clocks.now_ms(clocks.SystemClock())
+    found = []
+    try:
+        opened = store.open_store(url)
+        for volume in archive.volumes(opened):
+            kept = archive.Archive(opened, volume)
+            kept.refresh()
+            levels = [piece.level for piece in kept.pieces]
+            found.append(
+                Backup(
+                    volume=volume,
+                    earliest=moments.text(kept.chain.first_ms),
+                    latest=moments.text(kept.latest_ms),
+                    latest_ms=kept.latest_ms,
+                    behind_s=max(now_ms - kept.latest_ms, 0) / 1000,
+                    last_lsn=kept.chain.last_lsn,
+                    objects=len(kept.pieces),
+                    bytes=sum(piece.size for piece in kept.pieces),
+                    levels={str(level): levels.count(level) for level in sorted(set(levels))},
+                    clones=kept.references(),
+                    gap=bool(kept.chain.beyond),
+                )
+            )
+    except errors.SixfoldError as error:
+        common.fail(error)
+    return found
+
+
+def _table(found: list[Backup]) -> Table:
+    table = Table("volume", "earliest", "latest restorable", "ago", "last LSN", "objects", "MB", "levels", "clones", "")
+    for each in found:
+        table.add_row(
+            each.volume,
+            each.earliest,
+            each.latest,
+            f"{each.behind_s:.0f} s",
+            f"{each.last_lsn:,}",
+            f"{each.objects:,}",
+            f"{each.bytes / 1e6:,.1f}",
+            ", ".join(f"{count} on {level}" for level, count in each.levels.items()),
+            ", ".join(each.clones),
+            "[red]objects are missing; see sixfold volume verify[/red]" if each.gap else "",
+        )
+    return table
+
+
+def verify(
+    ctx: typer.Context,
+    source: options.From = None,
+    volume: options.Source = layout.DEFAULT_VOLUME,
+    deep: Annotated[bool, typer.Option("--deep", help="Compare with the running volume's copies, too.")] = False,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Read a whole backup and check every sum, number, epoch and time in it; exits with 1 and says what is wrong.
+
+    Example:  sixfold volume verify --deep
+    """
+    found = common.run(_verify(ctx, options.url(ctx, source), volume, deep=deep))
+    common.show(found, as_json=as_json, render=lambda: _verified(found))
+    if found.findings:
+        raise typer.Exit(1)
+
+
+async def _verify(ctx: typer.Context, url: str, volume: str, *, deep: bool) -> verifying.Verified:
+    kept = archive.Archive(store.open_store(url), volume)
+    found = await asyncio.to_thread(verifying.verify, kept)
+    if not found.objects:
+        there = ", ".join(archive.volumes(kept.whole_store)) or "no volume"
+        raise archive.BackupError(f"{kept.url} has no backup of volume {volume}; it has those of: {there}")
+    if not deep:
+        return found
+    async with common.process(ctx) as process:
+        bus, registry = process.require_bus(), process.registry
+        async with readers.CopyReader(bus, registry=registry, clock=process.clock, volume=volume) as reader:
+            compared, findings = await verifying.compare(bus, kept, layout.COPIES, reader, registry)
+    if not compared:
+        findings = [verifying.Finding("", f"no copy of volume {volume} answers, so nothing could be compared")]
+    return msgspec.structs.replace(found, copies=compared, findings=[*found.findings, *findings])
+
+
+def _verified(found: verifying.Verified) -> str:
+    lines = [f"{each.object or f'volume {found.volume}'}: {each.problem}" for each in found.findings]
+    compared = f", the same as in {', '.join(found.copies)}" if found.copies and not found.findings else ""
+    sound = (
+        f"{found.objects:,} objects, {found.bytes / 1e6:,.1f} MB: LSN 1 to {found.last_lsn:,} are sound{compared}; "
+        f"latest restorable time {moments.text(found.latest_ms)}"
+    )
+    return "\n".join([*lines, sound])

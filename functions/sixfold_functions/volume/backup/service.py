@@ -1,0 +1,186 @@
+"""The service `volume.backup`: keeps a volume's backup up to date, and small.
+
+It knows nothing that the object store does not: after a kill at any point it lists what is there and goes on behind
+the last record. Two of them do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import structlog
+
+from sixfold import clock as clocks
+from sixfold import errors
+from sixfold.bus import port
+from sixfold.process import Process
+from sixfold_events.registry import Registry
+from sixfold_events.volume import VolumeRedoBatch
+from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume import topics
+from sixfold_functions.volume.backup import archive, objects, settings, source, store
+from sixfold_functions.volume.core import backup, layout
+
+
+class OtherVolumeError(archive.BackupError):
+    """The backup is of another volume with the same name."""
+
+
+class BackupService:
+    """Backs one volume up."""
+
+    def __init__(
+        self,
+        bus: port.Bus,
+        kept: archive.Archive,
+        *,
+        registry: Registry,
+        clock: clocks.Clock,
+        chosen: settings.BackupSettings,
+    ) -> None:
+        self._clock = clock
+        self._archive = kept
+        self._settings = chosen
+        self._reader = readers.CopyReader(bus, registry=registry, clock=clock, volume=kept.volume)
+        self._source = source.Source(self._reader, registry)
+        self._tail: backup.Tail | None = None
+        self._same = False
+        """Whether the volume and what is in the store have been found to be one."""
+        self._compacted_at = -chosen.compact_every_s
+        self._log = structlog.get_logger().bind(volume=kept.volume, store=kept.url)
+
+    async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stopping`. Raises OtherVolumeError."""
+        async with self._reader:
+            if ready is not None:
+                ready()
+            while not stopping.is_set():
+                try:
+                    await self.step()
+                except (
+                    store.StoreError,
+                    archive.BackupError,
+                    objects.ObjectDamagedError,
+                    port.BusError,
+                ) as error:
+                    if isinstance(error, OtherVolumeError):
+                        raise
+                    self._tail = None  # what was written although it failed, the next listing tells
+                    self._log.warning("a backup has to wait", action="volume.backup.failed", error=str(error))
+                await self._pause(stopping)
+
+    async def _pause(self, stopping: asyncio.Event) -> None:
+        waiting = [
+            asyncio.create_task(stopping.wait()),
+            asyncio.create_task(self._clock.sleep(self._settings.every_s)),
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def once(self) -> None:
+        """Bring the backup up to what is durable now, without staying."""
+        async with self._reader:
+            await self.step()
+
+    async def step(self) -> None:
+        """Take all that is durable now. Raises StoreError, BackupError, ObjectDamagedError, BusError."""
+        if self._tail is None:
+            await asyncio.to_thread(self._archive.refresh)
+            self._tail = await asyncio.to_thread(self._archive.tail)
+        words = await self._source.words()
+        for word in words:
+            if not self._same:
+                self._same = await self._compare(word.copy, min(self._tail.last_lsn, word.settled_lsn))
+            if not self._same:
+                continue
+            with contextlib.suppress(*source.Unreadable):  # another copy has it too
+                await self._take(word.copy, word.settled_lsn)
+                break
+        if self._same and (quiet := backup.promise(words)) is not None:
+            await asyncio.to_thread(self._archive.note, quiet)
+        now = self._clock.monotonic()
+        if now - self._compacted_at >= self._settings.compact_every_s:
+            self._compacted_at = now
+            await asyncio.to_thread(self._archive.refresh)
+            await asyncio.to_thread(self._archive.compact, retention_ms=self._settings.retention_ms)
+
+    async def _compare(self, copy: str, lsn: int) -> bool:
+        """Whether the copy and the backup agree about the record at `lsn`. Raises OtherVolumeError where they do not."""
+        assert self._tail is not None
+        if not lsn:
+            return not self._tail.last_lsn
+        with contextlib.suppress(*source.Unreadable):
+            async for found in self._source.batches(copy, lsn, lsn):
+                kept = await asyncio.to_thread(lambda: list(self._archive.batches(lsn, lsn)))
+                its = (kept[0].first_lsn, kept[0].origin_epoch, kept[0].committed_at_ms, kept[0].payloads)
+                first = found[0]
+                if its != (first.first_lsn, first.origin_epoch, first.committed_at_ms, first.payloads):
+                    raise OtherVolumeError(
+                        f"{self._archive.url} holds a backup of another volume {self._archive.volume}: their records at LSN "
+                        f"{lsn} differ. Give this one a place of its own (--to URL), or move that backup away"
+                    )
+                return True
+        return False
+
+    async def _take(self, copy: str, settled_lsn: int) -> None:
+        assert self._tail is not None
+        gathered: list[backup.Batch] = []
+        size = 0
+        first_lsn = self._tail.last_lsn + 1
+        async for found in self._source.batches(copy, first_lsn, settled_lsn):
+            for batch in self._taken(found, gathered, settled_lsn):
+                gathered.append(batch)
+                size += sum(map(len, batch.payloads))
+            if size >= archive.TAKEN_BYTES_MAX:
+                await self._keep(gathered)
+                gathered, size = [], 0
+        await self._keep(gathered)
+
+    def _taken(
+        self, found: list[VolumeRedoBatch], gathered: list[backup.Batch], settled_lsn: int
+    ) -> list[backup.Batch]:
+        tail = self._tail
+        assert tail is not None
+        if gathered:
+            last = gathered[-1]
+            tail = backup.Tail(last.last_lsn, last.origin_epoch, last.committed_at_ms)
+        try:
+            return list(tail.taken(found, settled_lsn))
+        except backup.HistoryError as error:
+            raise OtherVolumeError(
+                f"{self._archive.url}: the backup of volume {self._archive.volume} does not go on: {error}. Move that backup "
+                "away, or give this volume a place of its own (--to URL)"
+            ) from error
+
+    async def _keep(self, batches: list[backup.Batch]) -> None:
+        if batches:
+            await asyncio.to_thread(self._archive.add, batches)
+            last = batches[-1]
+            self._tail = backup.Tail(last.last_lsn, last.origin_epoch, last.committed_at_ms)
+            self._log.debug("backed up", action="volume.backup.taken", last_lsn=last.last_lsn)
+
+
+async def run(process: Process) -> None:
+    """The service's entry: `sixfold run volume.backup --to s3://bucket/prefix`."""
+    volume = process.options.get("volume", layout.DEFAULT_VOLUME)
+    url = process.options.get("to", str(settings.default_folder(process.data_dir)))
+    chosen = settings.BackupSettings(retention_days=_days(process.options.get("retention-days")))
+    bus = process.require_bus()
+    await bus.create_topics(topics.specs(volume))
+    kept = archive.Archive(store.open_store(url), volume)
+    service = BackupService(bus, kept, registry=process.registry, clock=process.clock, chosen=chosen)
+    await service.run(process.stopping, process.ready)
+
+
+def _days(text: str | None) -> int:
+    if text is None:
+        return settings.RETENTION_DAYS
+    if not text.isdecimal() or not 1 <= int(text) <= settings.RETENTION_DAYS_MAX:
+        raise errors.UsageError(f"--retention-days {text}: expected a number of 1 to {settings.RETENTION_DAYS_MAX}")
+    return int(text)
