@@ -17,11 +17,15 @@ from sixfold import errors
 from sixfold.bus import port
 from sixfold.process import Process
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeRedoBatch
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeRedoBatch
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.backup import archive, objects, settings, source, store
 from sixfold_functions.volume.core import backup, layout
+from sixfold_functions.volume.core.tracker import QuorumTracker
+
+ONCE_S = 5.0
+"""How long a backup of now waits for the copies to learn what is durable now; with a writer it is a tenth of a second."""
 
 
 class OtherVolumeError(archive.BackupError):
@@ -84,9 +88,18 @@ class BackupService:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def once(self) -> None:
-        """Bring the backup up to what is durable now, without staying."""
+        """Bring the backup up to what is durable now, without staying.
+
+        Copies learn a moment later that their last records are durable; where no writer tells them, those are left out.
+        """
         async with self._reader:
-            await self.step()
+            durable_lsn = _durable_lsn(await self._source.words())
+            deadline = self._clock.monotonic() + ONCE_S
+            while True:
+                await self.step()
+                if self._archive.chain.last_lsn >= durable_lsn or self._clock.monotonic() >= deadline:
+                    return
+                await self._clock.sleep(topics.BUS_RETRY_S)
 
     async def step(self) -> None:
         """Take all that is durable now. Raises StoreError, BackupError, ObjectDamagedError, BusError."""
@@ -164,6 +177,14 @@ class BackupService:
             last = batches[-1]
             self._tail = backup.Tail(last.last_lsn, last.origin_epoch, last.committed_at_ms)
             self._log.debug("backed up", action="volume.backup.taken", last_lsn=last.last_lsn)
+
+
+def _durable_lsn(words: list[VolumeCopyAcknowledged]) -> int:
+    """What four of the copies say they have on disk."""
+    counted = QuorumTracker(epoch=max((word.epoch for word in words), default=0))
+    for word in words:
+        counted.on_ack(word)
+    return counted.durable_lsn
 
 
 async def run(process: Process) -> None:

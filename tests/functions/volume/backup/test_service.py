@@ -149,12 +149,6 @@ async def test_a_clone_of_now_has_what_was_acknowledged_a_moment_ago(tmp_path: P
         await volume.start(*layout.COPIES)
         async with volume.writer() as writer:
             await writer.append([b"one", b"two"])
-
-            async def settled() -> bool:
-                async with volume.client() as client:
-                    return (await client.read(1, 2, copy="a1")).payloads == [b"one", b"two"]
-
-            await waiting.eventually(settled, "copies know that it is durable")
             kept = archive.Archive(store.open_store(str(tmp_path / "backups")), "default")
             made = service.BackupService(volume.bus, kept, registry=volume.registry, clock=CLOCK, chosen=EAGER)
             await made.once()
