@@ -10,6 +10,10 @@ from __future__ import annotations
 import msgspec
 
 from sixfold_events.event import Event
+from sixfold_events.volume_members import CopyPlace as CopyPlace
+from sixfold_events.volume_members import VolumeMembersAnnounced as VolumeMembersAnnounced
+from sixfold_events.volume_members import VolumeMembershipChanged as VolumeMembershipChanged
+from sixfold_events.volume_members import VolumeReplaceRequested as VolumeReplaceRequested
 
 REDO_TOPIC = "volume.redo"
 
@@ -72,7 +76,7 @@ class VolumeRangeTruncated(Event, topic=REDO_TOPIC, key="volume"):
     """No LSN above was ever allocated by an older writer."""
 
 
-class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=4):
+class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=5):
     """What one copy holds on disk, fsynced; one for each batch of records that it read from its partition."""
 
     volume: str
@@ -101,11 +105,17 @@ class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=4
     append_offset: int = 0
     """Next offset of `volume.append` after the requests that its records contain."""
     joining: bool = False
-    """It lost its log and is being filled: it may have acknowledged what it has not got any more, so it does not count."""
+    """It is being filled and does not count: it is new, or lost its log and with it what it may have acknowledged."""
     clock_ms: int = 0
     """Highest `committed_at_ms` that it has stored; the next writer's stamps are above it."""
     heard_ms: int = 0
     """Highest `committed_at_ms` that it has stored of `epoch`'s writer; 0 where it has none."""
+    membership_version: int = 0
+    """Version of the membership that it has stored."""
+    membership_epoch: int = 0
+    """Epoch of the writer whose word that is; 0 where none ever said anything."""
+    membership_settled: bool = True
+    """Whether it knows that version to be settled."""
 
 
 class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
@@ -189,7 +199,7 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
     """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
 
 
-class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=5):
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=6):
     """A copy's answer: how it is, and the records, as many as fit into one answer."""
 
     volume: str
@@ -208,6 +218,8 @@ class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", versi
     began_upper_lsn: int = 0
     damaged: int = 0
     """Places in its log that are known to be damaged and are not mended yet."""
+    membership: VolumeMembershipChanged | None = None
+    """The newest that it has stored; none where the volume has the copies that it began with."""
 
 
 class VolumeScrubRequested(Event, topic="volume.reads", key="volume"):
@@ -250,7 +262,7 @@ class VolumePagesRequested(Event, topic="volume.reads", key="volume"):
     """Epoch whose volume `lsn` speaks of."""
 
 
-class VolumePagesAnswered(Event, topic="volume.read.results", key="volume", version=3):
+class VolumePagesAnswered(Event, topic="volume.read.results", key="volume", version=4):
     """A copy's answer: the pages that were asked for, as many as fit into one answer."""
 
     volume: str

@@ -41,6 +41,10 @@ class Service:
     """Names of other options that it takes, which say how it runs."""
     instances: tuple[Mapping[str, str], ...] = ({},)
     """Options of each process that `sixfold up` starts, one each."""
+    current: str | None = None
+    """`module:attribute` of `async def current(bus: port.Bus, registry: Registry) -> Sequence[Mapping[str, str]]`, in
+    place of `instances` where what there is to be started changes with time. Asked at each `sixfold up`, and for the
+    name of a process that is not known yet."""
     bus: bool = True
     """False for a process that has no bus access, such as a deployment agent."""
 

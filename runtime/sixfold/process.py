@@ -46,6 +46,8 @@ class Process:
     """Set when the process is asked to stop; finish what is under way, then return."""
     ready: Callable[[], None] = lambda: None
     """Call it once the process serves: the supervisor then counts it as ready. Calling it again does nothing."""
+    finished: bool = False
+    """Set by a service that returns for good, as nothing is left for it to do: its supervisor does not start it again."""
     resources: Resources = field(init=False)
 
     def __post_init__(self) -> None:

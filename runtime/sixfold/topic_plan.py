@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sixfold.bus import port
+from sixfold.bus import checking, port
 
 Action = Literal["create", "change", "grow", "conflict"]
 _SETTINGS = ("cleanup", "retention_ms", "retention_bytes", "record_bytes_max")
@@ -86,7 +86,7 @@ def _steps(spec: port.TopicSpec, there: port.TopicSpec | None, *, allow_partitio
     changed = msgspec.structs.replace(spec, partitions=there.partitions)
     if changes:
         steps.append(Step(action="change", spec=changed, changes=changes))
-    if spec.partitions != there.partitions:
+    if not checking.fits(spec, there.partitions):
         partitions = {"partitions": (there.partitions, spec.partitions)}
         if spec.partitions > there.partitions and allow_partitions:
             steps.append(Step(action="grow", spec=spec, changes=partitions))

@@ -12,7 +12,7 @@ from tests.simulation.world import World
 from sixfold_events.volume import VolumeReadAnswered, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import files
-from sixfold_functions.volume.core import gossip, layout
+from sixfold_functions.volume.core import gossip
 from sixfold_functions.volume.core.node import Redo
 
 TIMING = gossip.Timing(patience_s=0.3, retry_s=0.3, retry_s_max=2.0)
@@ -43,7 +43,7 @@ class Gossips:
     def _talk(self, name: str) -> _Talk:
         copy, talk = self._world.copies[name], self._talks.get(name)
         if talk is None or talk.copy is not copy:
-            peers = [each for each in layout.COPIES if each != name]
+            peers = [each for each in copy.node.membership.members if each != name]
             talk = self._talks[name] = _Talk(copy, gossip.GossipPlan(peers, rng=self._world.rng, timing=TIMING), [])
             self._plan_made(talk.plan)
         return talk
@@ -65,6 +65,7 @@ class Gossips:
     def step(self, name: str, reachable: Collection[str]) -> bool:
         """The copy asks whom it wants to; False if nobody."""
         talk = self._talk(name)
+        talk.plan.use([each for each in talk.copy.node.membership.members if each != name])
         for ask, answer in talk.late:
             self._take(talk, ask, answer)
         talk.late.clear()
@@ -131,13 +132,14 @@ class Gossips:
         for _ in range(LEVEL_S):
             world.start_all()
             world.deliver_all()
-            for copy in layout.COPIES:
+            for copy in world.names:
                 if copy in world.copies:
-                    self.step(copy, layout.COPIES)
+                    self.step(copy, world.names)
             world.clock.seconds += 1.0
-            nodes = [copy.node for copy in world.copies.values()]
-            if len(nodes) < len(layout.COPIES):
+            members = self._members()
+            if any(copy not in world.copies for copy in members):
                 continue  # damage was found
+            nodes = [world.copies[copy].node for copy in members]
             newest = max(node.epoch for node in nodes)
             if all(node.log_epoch < newest for node in nodes):
                 return
@@ -146,3 +148,11 @@ class Gossips:
                 world.hits["level without a writer"] += 1
                 return
         raise ViolationError("I8", f"the copies end at {sorted(ends)}")
+
+    def _members(self) -> list[str]:
+        """Copies of the newest membership that a copy has stored, but those that know an older one: they ask the wrong ones."""
+        world = self._world
+        newest = max((copy.node.membership for copy in world.copies.values()), key=lambda each: each.key)
+        away = {copy for copy in newest.members if copy not in world.copies and copy in world.burnt}
+        known = {name for name, copy in world.copies.items() if copy.node.membership.members != newest.members}
+        return [copy for copy in newest.members if copy not in away | known]

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import structlog
+from tests.simulation import replacements
 from tests.simulation.backups import Backups
 from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
@@ -126,6 +127,8 @@ class Life:
             (0.3, self.wipe),
             (0.3, self.flip),
             (0.8, self.backups.back_up),
+            (0.3, self.replace),
+            (0.6, self.undo),
         ]
         self._weighted += self.world.rotation.happenings() + self.gossips.happenings(self._reached_by)
 
@@ -165,7 +168,8 @@ class Life:
     def _new_writer(self, name: str) -> Writer:
         skew_s, rate = self._rng.uniform(-5, 5), self._rng.choice([0.9, 1.0, 1.1])
         self.world.hits["clock that is wrong"] += 1
-        return Writer(self.world, name, skew_s=skew_s, clock_rate=rate)
+        hint = replacements.hint(self.world)
+        return Writer(self.world, name, skew_s=skew_s, clock_rate=rate, hint=hint)
 
     def _settle(self, what: str) -> None:
         try:
@@ -213,7 +217,7 @@ class Life:
         """A zone loses power, or all do: what is on the disks must be enough."""
         zone = self._rng.choice([*layout.ZONES, "all"])
         self._hit("power lost everywhere" if zone == "all" else "power of a zone lost")
-        for copy in layout.expand(zone):
+        for copy in self.world.in_zone(zone):
             self.world.lose_power(copy)
 
     def fail_disk(self) -> None:
@@ -226,7 +230,7 @@ class Life:
             self.world.kill(self._rng.choice(sorted(self.world.copies)))
 
     def start(self) -> None:
-        for copy in sorted(set(layout.COPIES) - set(self.world.copies))[:1]:
+        for copy in sorted(self.world.down)[:1]:
             self.world.start(copy)
 
     def follow(self) -> None:
@@ -235,15 +239,15 @@ class Life:
 
     def turn_over(self) -> None:
         """Those that were cut off are alone with a new writer."""
-        self._away = sorted(set(layout.COPIES) - set(self._away))
+        self._away = sorted(set(self.world.names) - set(self._away))
         self._hit("network turned over")
         self.follow()
 
     def cut_off(self) -> None:
         count = self._rng.choice([0, 0, 2, 2, 3])
-        self._away = sorted(self._rng.sample(layout.COPIES, count))
+        self._away = sorted(self._rng.sample(self.world.names, count))
         if count == 2 and self._rng.random() < 0.5:
-            self._away = list(layout.expand(self._rng.choice(layout.ZONES)))
+            self._away = self.world.in_zone(self._rng.choice(layout.ZONES))
             self._hit("zone cut off")
         elif count:
             self._hit("copies cut off")
@@ -253,27 +257,33 @@ class Life:
             self.world.lose_tail(copy)
 
     def wipe(self) -> None:
-        whole = sorted(set(layout.COPIES) - self._lost())
+        whole = sorted(set(self.world.names) - self._lost())
         if len(self._lost()) < LOST_MAX:
             self._hit("folder lost")
             self.world.lose_disk(self._rng.choice(whole))
 
     def flip(self) -> None:
-        whole = sorted(set(layout.COPIES) - self._lost())
+        whole = sorted(set(self.world.names) - self._lost())
         if len(self._lost()) < LOST_MAX:
             self.world.flip(self._rng.choice(whole))
 
     def _reached_by(self, name: str) -> set[str]:
         """Of those that are cut off, each reaches the others."""
         away = set(self._away)
-        return away if name in away else set(layout.COPIES) - away
+        return away if name in away else set(self.world.names) - away
 
     def _lost(self) -> set[str]:
         return self.world.joining() | self.world.flipped
 
     def retain(self) -> None:
         self._hit("partition cut by retention")
-        self.world.retain(self._rng.choice(layout.COPIES), self._rng.choice([0, 3, 30]))
+        self.world.retain(self._rng.choice(self.world.names), self._rng.choice([0, 3, 30]))
+
+    def replace(self) -> None:
+        replacements.replace(self.world, self._writer, burns=len(self._lost()) < LOST_MAX)
+
+    def undo(self) -> None:
+        replacements.undo(self.world, self._writer)
 
     # -- and at the end --------------------------------------------------------------------------------------------
 
@@ -284,17 +294,22 @@ class Life:
         self.gossips.level()
         self.checker.look(self.writers[-4:])
         self.world.start_all()
-        last = self._new_writer("last")
+        last = Writer(self.world, "last")
         self.writers.append(last)
         self._settle("the last writer")
         last.append()
         for _ in range(HEALING):
+            if last.membership.change is None:
+                self.world.burnt.clear()  # a writer that was followed had begun a replacement that nobody heard of
             self.world.start_all()
             self._settle("the last writer")
             self.checker.look(self.writers[-4:])  # which reads, and may find a flipped bit
             self.checker.look_at_content(last)
             ends = {name: copy.node.prefix.complete_lsn for name, copy in self.world.copies.items()}
-            if len(ends) == len(layout.COPIES) and len(set(ends.values())) == 1 and not self.world.joining():
+            members = last.membership.members
+            level = len({ends[name] for name in members if name in ends}) == 1 and set(members) <= set(ends)
+            others = {place.copy for place in last.membership.places} - set(members)
+            if level and not self.world.joining() and last.membership.change is None and others <= self.world.removed:
                 break
         else:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")

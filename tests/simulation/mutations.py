@@ -19,6 +19,7 @@ from sixfold_events.volume import (
 )
 from sixfold_functions.volume.copy import Copy
 from sixfold_functions.volume.core import gossip, recovery
+from sixfold_functions.volume.core.membership import Membership
 from sixfold_functions.volume.core.node import Redo
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.core.repair import Fill
@@ -113,6 +114,13 @@ def _takes_what_is_not_durable(backups: Backups) -> None:
     backups.up_to = lambda ack: ack.complete_lsn
 
 
+def _jumps(writer: Writer) -> None:
+    def planned(membership: Membership) -> Membership:
+        return dataclasses.replace(membership, sets=membership.sets[-1:], previous=())
+
+    writer.planned = planned
+
+
 MUTATIONS = {
     "backup-before-durable": Mutation(backups=_takes_what_is_not_durable),
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
@@ -123,4 +131,5 @@ MUTATIONS = {
     "gossip-ignores-epochs": Mutation(gossips=_takes_of_any_epoch, plan=_asks_of_any_epoch),
     "apply-beyond-durable": Mutation(replica=_applies_what_it_hears),
     "apply-what-a-recovery-keeps": Mutation(replica=_believes_recoveries),
+    "replace-in-one-step": Mutation(writer=_jumps),
 }

@@ -131,10 +131,10 @@ class Replicas:
             follower.hear_announcements(self._said[heard : heard + self._rng.choice([1, 5])])
             follower.announced = min(heard + 5, len(self._said))
         elif chance < 0.97:
-            follower.read(self._rng.choice(layout.COPIES))
+            follower.read(self._rng.choice(self._world.names))
         elif chance < 0.99:
             self._world.hits["replica moved"] += 1
-            follower.move(self._rng.choice(layout.COPIES))
+            follower.move(self._rng.choice(self._world.names))
         else:
             self._world.hits["replica started anew"] += 1
             follower.start(self._rng.choice([0, follower.core.given_lsn]))
@@ -175,9 +175,12 @@ class Replicas:
         self._announce(writer)
         for follower in self._followers:
             follower.hear_announcements(self._said[-1:])
+            members = writer.membership.members
+            if follower.copy not in members:
+                follower.move(members[0])
             for number in range(CAUGHT_UP):
                 follower.hear(1000)
-                follower.read(layout.COPIES[number % len(layout.COPIES)])
+                follower.read(members[number % len(members)])
                 if follower.core.given_lsn == writer.tracker.durable_lsn:
                     break
             else:

@@ -8,7 +8,6 @@ from tests.simulation.world import World
 
 from sixfold_events.volume import VolumeReadRequested
 from sixfold_functions.volume import files, mending, scrubbing
-from sixfold_functions.volume.core import layout
 
 UNASKED = 0.1
 """Chance that a copy is read back of which nothing is damaged: it costs more than all else in a step."""
@@ -71,7 +70,7 @@ def _in(mender: mending.Mender, segment: int) -> list[mending.Damage]:
 def _fetched(
     world: World, mender: mending.Mender, wanted: mending.Wanted, name: str, reachable: Collection[str]
 ) -> bytes:
-    for peer in layout.COPIES:
+    for peer in world.names:
         if peer == name or peer not in reachable or peer not in world.copies:
             continue
         request = VolumeReadRequested(

@@ -1,4 +1,4 @@
-"""A whole volume in one thread: six real copies on lossy disks, real writers' cores, partitions and wires in memory.
+"""A whole volume in one thread: real copies on lossy disks, real writers' cores, partitions and wires in memory.
 
 Every step is drawn from one seed. Copies keep everything in real segment logs, events are really encoded; only the
 bus, the disks and time are held in hand.
@@ -27,6 +27,7 @@ from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadRequested, V
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import files, segments
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import FIRST, Membership
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 from sixfold_functions.volume.encryption import inventory
 from sixfold_functions.volume.encryption.keyring import Keyring
@@ -80,13 +81,22 @@ class World:
         self.quorum = quorum
         self.unreliable = 0.0
         """Chance that a record to one copy is lost; the same again that it is overtaken, and that it comes twice."""
-        self.disks = {copy: LossyDisk(honest=honest_disks) for copy in layout.COPIES}
-        self.keys = {copy: Keys(seed, copy) for copy in layout.COPIES} if encrypted else {}
+        self._honest_disks, self._seed, self._encrypted = honest_disks, seed, encrypted
+        self.disks: dict[str, LossyDisk] = {}
+        self.keys: dict[str, Keys] = {}
         """Of the copies that are encrypted at rest."""
         self.rotation = Rotation(self)
-        self.partitions: dict[str, list[port.Record]] = {copy: [] for copy in layout.COPIES}
-        self.dropped = dict.fromkeys(layout.COPIES, 0)
+        self.partitions: dict[str, list[port.Record]] = {}
+        self.dropped: dict[str, int] = {}
         """How many records retention took from the beginning of each partition."""
+        self.places: dict[str, layout.Place] = {}
+        """Of every copy that there ever was."""
+        self.announced: list[Membership] = []
+        """What writers said about the members, in its order."""
+        self.removed: set[str] = set()
+        """Copies that learnt that they were replaced, and ended."""
+        self.burnt: set[str] = set()
+        """Copies that never come back unless their replacement is undone."""
         self._emptied: set[str] = set()
         self.flipped: set[str] = set()
         """Copies of which a flipped bit was not found yet."""
@@ -108,8 +118,35 @@ class World:
         self.hits: Counter[str] = Counter()
         """How often each fault happened."""
         self.newest_writer = ""
-        for copy in layout.COPIES:
-            self.start(copy)
+        self.announce(FIRST)
+
+    @property
+    def names(self) -> list[str]:
+        """Copies that were not replaced, as far as they know."""
+        return [copy for copy in self.places if copy not in self.removed]
+
+    @property
+    def down(self) -> list[str]:
+        """Copies that could be started."""
+        change = max(self.announced, key=lambda each: each.key).change
+        self.burnt &= set(change[:1] if change is not None else ())
+        return [copy for copy in self.names if copy not in self.copies and copy not in self.burnt]
+
+    def in_zone(self, zone: str) -> list[str]:
+        """The copies of a zone, or of all."""
+        return [copy for copy in self.names if zone in (self.places[copy].zone, "all")]
+
+    def announce(self, membership: Membership) -> None:
+        """A writer says what it is about to do; new copies get their partitions, and start with an empty folder."""
+        self.announced.append(membership)
+        for place in membership.places:
+            if place.copy not in self.places:
+                self.places[place.copy] = place
+                self.disks[place.copy] = LossyDisk(honest=self._honest_disks)
+                if self._encrypted:
+                    self.keys[place.copy] = Keys(self._seed, place.copy)
+                self.partitions[place.copy], self.dropped[place.copy] = [], 0
+                self.start(place.copy)
 
     def start(self, copy: str) -> None:
         made = copies.Copy(
@@ -128,10 +165,12 @@ class World:
         except (files.LogError, copies.PromiseBrokenError) as error:
             self.broken(copy, error)
             return
-        if made.position == 0 and self.dropped[copy] > 0:
+        if made.position == 0 and (self.dropped[copy] > 0 or copy not in layout.COPIES):
             made.join()
         self.copy_made(made)
         self.copies[copy] = made
+        if self._ends(copy):
+            return
         self.acks.append(made.node.acknowledgement())
 
     def _keyring(self, copy: str) -> Keyring | None:
@@ -144,8 +183,8 @@ class World:
         return self.keys[copy].keyring(reencrypt=bool(held) and held[-1].reencrypt)
 
     def start_all(self) -> None:
-        """Until all six run: one that finds itself damaged begins anew."""
-        while missing := sorted(set(layout.COPIES) - set(self.copies)):
+        """Until all run: one that finds itself damaged begins anew."""
+        while missing := sorted(self.down):
             for copy in missing:
                 self.start(copy)
 
@@ -185,6 +224,17 @@ class World:
     def lose_power(self, copy: str) -> None:
         self.copies.pop(copy, None)
         self.disks[copy].lose_power(self.rng)
+
+    def _ends(self, copy: str) -> bool:
+        """Whether the copy knows that it was replaced: then its process is over."""
+        if not self.copies[copy].node.removed:
+            return False
+        self.kill(copy)
+        self.removed.add(copy)
+        self._emptied.discard(copy)
+        self.flipped.discard(copy)
+        self.hits["copy removed"] += 1
+        return True
 
     def kill(self, copy: str) -> None:
         """The copy's process is gone; its machine keeps what it wrote."""
@@ -226,7 +276,7 @@ class World:
         log, dropped = self.partitions[name], self.dropped[name]
         record = port.Record(
             topic="volume.redo",
-            partition=layout.PARTITION[name],
+            partition=self.places[name].partition,
             offset=dropped + len(log),
             timestamp_ms=0,
             key=b"default",
@@ -259,6 +309,7 @@ class World:
                 self.acks.append(node.consume(records))
                 for _ in range(3):
                     node.pages.work()
+                self._ends(copy)
             except files.LogError as error:
                 self.broken(copy, error)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from tests.simulation.world import World
 
 from sixfold_events.volume import VolumeEpochBumped
-from sixfold_functions.volume.core import recovery, repair, sequencer
+from sixfold_functions.volume.core import changing, recovery, repair, sequencer
+from sixfold_functions.volume.core.membership import Membership, MembershipError, event_of, of_event
 from sixfold_functions.volume.core.tracker import QuorumTracker
 from sixfold_functions.volume.redo import RedoOutlet
 
@@ -29,13 +32,19 @@ class _OwnClock:
 class Writer:
     """A writer's cores in a world: what `VolumeWriter` does with them, without a loop."""
 
-    def __init__(self, world: World, name: str, *, skew_s: float = 0.0, clock_rate: float = 1.0) -> None:
+    def __init__(
+        self, world: World, name: str, *, skew_s: float = 0.0, clock_rate: float = 1.0, hint: Membership | None = None
+    ) -> None:
         self.world = world
         self.name = name
         self._skew_s = skew_s
         self._clock_rate = clock_rate
-        self.recovery = recovery.Recovery(6, world.rng.getrandbits(32), grace_s=1.0, quorum=world.quorum)
-        self.tracker = QuorumTracker(world.quorum)
+        hint = hint or max(world.announced, key=lambda each: each.key)
+        self.recovery = recovery.Recovery(world.rng.getrandbits(32), grace_s=1.0, membership=hint, quorum=world.quorum)
+        self.tracker = QuorumTracker(world.quorum, membership=hint)
+        self.telling = changing.Telling(retry_s=0.5, silence_s_max=1.0)
+        self.planned: Callable[[Membership], Membership] = lambda membership: membership
+        """Called with each membership before it is carried out: a test may plan another one."""
         self.sequencer: sequencer.Sequencer[None] = sequencer.Sequencer(
             sequencer.Limits(batch_records_max=4, ahead_records_max=40)
         )
@@ -80,13 +89,80 @@ class Writer:
             self.read += 1
             self.tracker.on_ack(ack)
             self.recovery.on_ack(ack, self.now)
-            if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
+            if ack.copy not in self.tracker.copies:
+                self.telling.on_other(ack)
+            elif self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
                 self.plan.on_ack(self.tracker.copies[ack.copy], self.recovery.epoch, self.now)
         self.act()
+
+    # -- members ---------------------------------------------------------------------------------------------------
+
+    @property
+    def membership(self) -> Membership:
+        """The newest that it knows."""
+        return self.recovery.membership
+
+    def _use(self, membership: Membership) -> None:
+        self.recovery.membership = membership
+        self.tracker.use(membership)
+        self.plan.keep(membership.members)
+
+    def _say(self, copies: Iterable[str]) -> None:
+        if names := [copy for copy in copies if copy in self.world.places]:
+            self.outlet.send(event_of(self.membership, "default"), *names)
+
+    def _learn(self) -> None:
+        for copy in self.recovery.newer():
+            asked = self.world.copies.get(copy)
+            told = asked.node.membership_event if asked is not None else None
+            if told is None:
+                self.recovery.reports.pop(copy)
+            elif self.recovery.learn(of_event(told), self.now):
+                self.world.hits["membership learnt"] += 1
+                self._use(of_event(told))
+                self.bump()
+                return
+
+    def _take(self, membership: Membership) -> None:
+        told = dict.fromkeys((*self.membership.members, *changing.to_be_told(membership)))
+        for copy, ack in self.tracker.copies.items():
+            if copy not in membership.members:
+                self.telling.on_other(ack)
+        self.world.announce(membership)
+        self._use(membership)
+        self.tracker.advance()
+        self._say(told)
+
+    def replace(self, copy: str) -> bool:
+        """The first step. False where it cannot begin."""
+        taken = [place for each in self.world.announced for place in each.places]
+        return self._change(lambda: self.membership.replacing(copy, taken))
+
+    def undo(self) -> bool:
+        """Back from a replacement that is not complete. False where there is none."""
+        return self._change(lambda: self.membership.undone())
+
+    def _change(self, make: Callable[[], Membership]) -> bool:
+        if not self.established:
+            return False
+        try:
+            membership = make()
+        except MembershipError:
+            return False
+        self._take(self.planned(membership))
+        return True
+
+    def _go_on(self) -> None:
+        while (following := changing.following(self.tracker)) is not None:
+            self.world.hits["copy replaced"] += following.settled and following.version > 0 and not following.change
+            self._take(self.planned(following))
+
+    # -- writing ---------------------------------------------------------------------------------------------------
 
     def act(self) -> None:
         world = self.world
         self.recovery.on_time(self.now)
+        self._learn()
         state = self.recovery.state
         if state in (recovery.State.BUMPING, recovery.State.FILLING) and self.now - self.bumped_at > 1.0:
             self.bump()
@@ -97,6 +173,9 @@ class Writer:
         elif state is recovery.State.TRUNCATING:
             self.outlet.send(self.outlet.truncation(40))
             self.recovery.truncation_sent()
+            self._use(self.membership.of_epoch(self.recovery.epoch))
+            if self.membership.version:
+                self._say(changing.to_be_told(self.membership))
         elif state is recovery.State.FILLING and self.tracker.established():
             assert self.recovery.beginning is not None
             source = self.recovery.beginning.source
@@ -106,7 +185,9 @@ class Writer:
             self.recovery.write_quorum()
         if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
             self.fill()
+            self._say(self.telling.due(self.tracker, self.now))
         if self.established:
+            self._go_on()
             for append in self.sequencer.on_durable(self.tracker.durable_lsn):
                 for index, data in enumerate(append.records):
                     self.acknowledged += 1
@@ -118,7 +199,7 @@ class Writer:
         for fill in self.plan.due(self.tracker.copies, self.now):
             if fill.truncation:
                 self.outlet.send(self.outlet.truncation(40), fill.copy)
-            if fill.admission:
+            if fill.admission and not changing.lacks(self.tracker.copies[fill.copy], self.membership):
                 self.outlet.send(self.outlet.admission(self.tracker.copies[fill.copy]), fill.copy)
             if not fill.last_lsn:
                 continue

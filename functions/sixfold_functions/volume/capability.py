@@ -20,6 +20,7 @@ capability = Capability(
             options=("copy", "volume"),
             settings=("kms-key", "kms-role", "kms-token-file", "gateway-url", "scrub-mb-per-s"),
             instances=tuple({"copy": copy} for copy in layout.COPIES),
+            current="sixfold_functions.volume.roster:current",
         ),
         Service(
             name="volume.writer",

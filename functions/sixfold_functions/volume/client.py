@@ -16,11 +16,20 @@ from sixfold import clock as clocks
 from sixfold import publisher
 from sixfold.bus import port
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeAppendRequested, VolumeDurableAdvanced, VolumeReadAnswered, VolumeReadPointHeld
+from sixfold_events.volume import (
+    VolumeAppendRequested,
+    VolumeDurableAdvanced,
+    VolumeMembersAnnounced,
+    VolumeReadAnswered,
+    VolumeReadPointHeld,
+    VolumeReplaceRequested,
+)
 from sixfold_functions.volume import errors, topics
 from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume import roster as rosters
 from sixfold_functions.volume import status as states
 from sixfold_functions.volume.core import layout, sequencer
+from sixfold_functions.volume.core.membership import Membership, of_event
 from sixfold_functions.volume.core.replica import ConsistencyPoint
 from sixfold_functions.volume.errors import QuorumLostError, RequestRefusedError, StaleWriterError, VolumeLimitError
 from sixfold_functions.volume.pages.volume import PagesUnreadableError, PageVolume, PageVolumeError
@@ -89,16 +98,27 @@ class VolumeClient:
         self._asked: dict[str, asyncio.Future[AppendResult]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._announced: VolumeDurableAdvanced | None = None
+        self._roster = rosters.Roster(registry, volume)
+        self._changes: dict[str, asyncio.Future[Membership]] = {}
+
+    @property
+    def membership(self) -> Membership:
+        """The volume's copies, as its writers announced them last."""
+        return self._roster.membership
 
     async def __aenter__(self) -> Self:
         await self._bus.create_topics(topics.specs(self.volume))
         await self._reader.__aenter__()
         for record in await topics.last_records(self._bus, self._topics.durable, 1):
             self._hear(record)
+        members = rosters.partition(self.volume)
+        self._roster, told = await rosters.load(self._bus, self._registry, self.volume)
+        self._reader.use(self.membership)
         end = (await self._bus.offsets(self._durable)).end
-        consumer = self._bus.assign([self._durable], start=port.LATEST)
+        consumer = self._bus.assign([self._durable, members], start=port.LATEST)
         await consumer.__aenter__()
         await consumer.seek(self._durable, end)
+        await consumer.seek(members, told)
         self._listener = asyncio.create_task(self._listen(consumer), name="volume-durable")
         return self
 
@@ -118,7 +138,23 @@ class VolumeClient:
         finally:
             await consumer.__aexit__(None, None, None)
 
+    def _hear_of_members(self, record: port.Record) -> None:
+        event = self._roster.hear(record)
+        if not isinstance(event, VolumeMembersAnnounced):
+            return
+        self._reader.use(self.membership)
+        asked = self._changes.get(event.request_id)
+        if asked is None or asked.done():
+            return
+        if event.refusal:
+            asked.set_exception(errors.RequestRefusedError(f"volume {self.volume}: {event.refusal}"))
+        else:
+            asked.set_result(of_event(event.membership))
+
     def _hear(self, record: port.Record) -> None:
+        if record.topic == self._topics.members:
+            self._hear_of_members(record)
+            return
         try:
             event = self._registry.decode(record.value, record.headers)
         except ValueError:
@@ -170,16 +206,45 @@ class VolumeClient:
             f"an append is not durable after {timeout_s:g} s",
             answers,
             volume=self.volume,
+            membership=self.membership,
             joining=[copy for copy, answer in answers.items() if answer.status.joining],
             outcome=f"It is not acknowledged, yet it may still become durable.{hint}",
         )
+
+    async def replace(self, copy: str, *, undo: bool = False, timeout_s: float = 10.0) -> Membership:
+        """Ask the volume's writer for a new copy in place of `copy`, or with `undo` to go back to it.
+
+        Returns the membership that the writer begins; `replacing.watch` tells when it is complete. Raises
+        RequestRefusedError (nothing was changed), and NoWriterError after `timeout_s`.
+        """
+        request = VolumeReplaceRequested(
+            volume=self.volume,
+            request_id=uuid.uuid4().hex,
+            copy=copy,
+            undo=undo,
+            expires_at_ms=clocks.now_ms(self._clock) + int(timeout_s * 1000),
+        )
+        asked: asyncio.Future[Membership] = asyncio.get_running_loop().create_future()
+        self._changes[request.request_id] = asked
+        record = publisher.record_of(request, source="/volumes/client", clock=self._clock, partition=0)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._bus.publish([topics.moved(record, self._topics.members)])
+                return await asked
+        except TimeoutError:
+            raise errors.NoWriterError(
+                f"volume {self.volume}: no writer answered within {timeout_s:g} s; is one running (volume.writer in "
+                "`sixfold status`)? What is under way: sixfold volume status"
+            ) from None
+        finally:
+            self._changes.pop(request.request_id, None)
 
     async def status(self, *, timeout_s: float = 1.0) -> states.VolumeState:
         """The six copies as they answer now, those that do not as the tracker last knew them."""
         answers, known, held = await asyncio.gather(
             self._reader.ask_all(timeout_s=timeout_s), self._tracked(), self._held()
         )
-        return states.state_of(self.volume, answers, known, self._announced, held)
+        return states.state_of(self.volume, answers, known, self._announced, held, self.membership)
 
     async def _held(self) -> list[VolumeReadPointHeld]:
         """What readers said in the last seconds."""
@@ -205,19 +270,19 @@ class VolumeClient:
         asked for: no quorum is needed. With `copy` from that one, as much as it knows to be durable. Raises
         CopyUnreachableError where no copy that answers has it all.
         """
-        answers = await self._reader.ask_all([copy] if copy else layout.COPIES, timeout_s=min(timeout_s, 1.0))
+        answers = await self._reader.ask_all([copy] if copy else None, timeout_s=min(timeout_s, 1.0))
         if not answers:
             raise readers.CopyUnreachableError(
-                f"volume {self.volume}: {f'copy {copy} does not answer' if copy else 'none of the six copies answers'}; "
+                f"volume {self.volume}: {f'copy {copy} does not answer' if copy else 'none of its copies answers'}; "
                 f"start it: sixfold volume start {copy or 'all'}"
             )
-        epoch, durable_lsn = states.read_point(answers.values(), self._announced)
+        epoch, durable_lsn = states.read_point(answers.values(), self._announced, self.membership)
         ranked = sorted(answers.values(), key=lambda answer: -states.readable(answer, epoch, durable_lsn))
         most = states.readable(ranked[0], epoch, durable_lsn)
         last_lsn = min(most if copy else durable_lsn, from_lsn + count - 1)
         failure: Exception = readers.CopyUnreachableError(
             f"volume {self.volume}: LSN {durable_lsn} is durable, but none of the copies that answer "
-            f"({layout.describe(answers)}) has all up to LSN {last_lsn}; {ranked[0].copy} has most, up to LSN {most}. Start "
+            f"({layout.describe(answers, self.membership.member_places)}) has all up to LSN {last_lsn}; {ranked[0].copy} has most, up to LSN {most}. Start "
             f"the others: sixfold volume start all; or read what is there: sixfold volume read --copy {ranked[0].copy}"
         )
         for answer in ranked:

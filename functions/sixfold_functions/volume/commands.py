@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
-from sixfold_functions.volume import bulk, client, drawing, following, scrub_command, status
+from sixfold_functions.volume import bulk, client, drawing, following, replacing, scrub_command, status
 from sixfold_functions.volume.backup import commands as backups
 from sixfold_functions.volume.backup import reports
 from sixfold_functions.volume.core import layout
@@ -115,8 +115,6 @@ def read(
 
     Example:  sixfold volume read --from 1 --count 3
     """
-    if copy is not None and copy not in layout.COPIES:
-        common.fail(errors.UsageError(f"--copy {copy}: expected one of {', '.join(layout.COPIES)}"))
     found = common.run(_read(ctx, volume, start, count, copy))
     data = {
         "copy": found.copy,
@@ -133,6 +131,9 @@ async def _read(ctx: typer.Context, name: str, start: int, count: int, copy: str
     async with common.process(ctx) as process:
         bus = process.require_bus()
         async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
+            members = volume.membership.members
+            if copy is not None and copy not in members:
+                raise errors.UsageError(f"--copy {copy}: expected one of {', '.join(members)}")
             return await volume.read(start, count, copy=copy)
 
 
@@ -164,6 +165,68 @@ app.command()(backups.clone)
 app.command()(reports.verify)
 app.command()(backups.serve)
 
+
+@app.command()
+def replace(
+    ctx: typer.Context,
+    copy: Annotated[str, typer.Argument(help="The copy to be replaced, such as a2.", metavar="COPY")],
+    undo: Annotated[bool, typer.Option("--undo", help="Go back to COPY, whose replacement is not complete.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the writer.")] = 10.0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return as soon as it has begun.")] = False,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Replace a copy by a new one in its zone while appends go on; it counts once it is level, and COPY leaves then.
+
+    Until then both sets of six count, and --undo goes back. Ctrl-C leaves it under way.
+
+    Example:  sixfold volume replace a2
+    """
+    done, note = common.run(_replace(ctx, copy, undo=undo, timeout_s=timeout, wait=not no_wait, quiet=as_json))
+    if note and not as_json:
+        common.errors.print(note)
+    common.show(done, as_json=as_json, render=lambda: _replaced(done))
+
+
+def _replaced(done: replacing.Replaced) -> str:
+    if done.undone:
+        return f"{done.copy} stays, {done.replacement} {'left' if done.complete else 'leaves'}"
+    if done.complete:
+        return f"{done.copy} was replaced by {done.replacement}; the copies are {', '.join(done.members)}"
+    return f"{done.replacement} is to replace {done.copy}; how far it is: sixfold volume status"
+
+
+async def _replace(
+    ctx: typer.Context, copy: str, *, undo: bool, timeout_s: float, wait: bool, quiet: bool
+) -> tuple[replacing.Replaced, str]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    async with common.process(ctx) as process:
+        bus = process.require_bus()
+        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
+            begun = await replacing.begin(volume, copy, undo=undo, timeout_s=timeout_s)
+            note = "" if undo else await _start_process(ctx, begun.replacement)
+            if not wait:
+                return begun, note
+            if note:
+                common.errors.print(note)
+            with Progress(*columns, console=common.errors, transient=True, disable=quiet) as progress:
+                task = progress.add_task(f"filling {begun.replacement}", total=None)
+
+                def look(state: status.VolumeState) -> None:
+                    held = {each.copy: each.complete_lsn for each in state.copies}
+                    progress.update(task, total=state.durable_lsn, completed=held.get(begun.replacement, 0))
+
+                return await replacing.watch(volume, begun, clock=process.clock, progress=look), ""
+
+
+async def _start_process(ctx: typer.Context, copy: str) -> str:
+    """Have the running system start the new copy; what its user must do where it cannot."""
+    try:
+        await control.request(common.settings(ctx).data_dir, "start", [f"volume.storage.{copy}"])
+    except errors.SixfoldError:
+        return f"start the new copy where it is to live: sixfold run volume.storage --copy {copy}"
+    return ""
+
+
 Names = Annotated[list[str], typer.Argument(help="Zones (a, b, c), copies (a1 … c2) or all.", metavar="ZONE|COPY…")]
 
 
@@ -186,12 +249,24 @@ def start(ctx: typer.Context, names: Names, as_json: common.JsonOption = False) 
 
 
 def _control(ctx: typer.Context, action: control.Action, names: list[str], *, as_json: bool) -> None:
+    places = common.run(_places(ctx))
     copies: list[str] = []
     for name in names:
-        if not (meant := layout.expand(name)):
-            expected = ", ".join((*layout.ZONES, *layout.COPIES, "all"))
+        if not (meant := layout.expand(name, places)):
+            expected = ", ".join((*layout.ZONES, *(place.copy for place in places), "all"))
             common.fail(errors.UsageError(f"{name!r} is no zone and no copy; expected some of: {expected}"))
         copies.extend(copy for copy in meant if copy not in copies)
     processes = [f"volume.storage.{copy}" for copy in copies]
     states: dict[str, Any] = common.run(control.request(common.settings(ctx).data_dir, action, processes))
     common.show(states, as_json=as_json, render=lambda: "\n".join(f"{name}: {state}" for name, state in states.items()))
+
+
+async def _places(ctx: typer.Context) -> tuple[layout.Place, ...]:
+    """The copies whose processes the running system has; the first six where none runs."""
+    try:
+        found = await control.ask(common.settings(ctx).data_dir, "status")
+    except control.NoSystemError:
+        return layout.PLACES
+    prefix = "volume.storage."
+    copies = [each.name.removeprefix(prefix) for each in found.processes if each.name.startswith(prefix)]
+    return tuple(layout.Place(copy, copy[:1], number) for number, copy in enumerate(copies)) or layout.PLACES

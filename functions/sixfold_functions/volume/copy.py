@@ -280,6 +280,7 @@ class Copy:
             self._read(first_lsn, last_lsn) if request.count > 0 else iter(())
         )  # how it is it says, damaged or not
         found = answering.answer(request, status, batches, last_lsn)
+        found = msgspec.structs.replace(found, membership=self.node.membership_event)
         return answering.with_beginning(found, self.node.beginning) if request.whole_batches else found
 
     def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:

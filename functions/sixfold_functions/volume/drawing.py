@@ -16,6 +16,8 @@ from sixfold_functions.volume.status import CopyState, ReplicaState, VolumeState
 BAR_ROWS = 6
 ZONE_COLUMNS = 26
 """Three zones side by side fit into a terminal of 80 columns."""
+NARROW_COLUMNS, WIDE_COLUMNS = 22, 32
+"""The same while one of them has a third copy."""
 TABLE_ROWS_MAX = 1000
 PAGE_ROWS = 5000
 _COLOURS = {
@@ -37,7 +39,7 @@ def volume(state: VolumeState) -> RenderableType:
         Text("writes and reads", style="green")
         if state.writable
         else Text(
-            f"no writes: {state.answering} of {len(layout.COPIES)} copies answer{_joining(state)}, "
+            f"no writes: {state.answering} of {len(state.copies)} copies answer{_joining(state)}, "
             f"a write needs {quorum.FOUR_OF_SIX.write}; sixfold volume start all",
             style="red",
         )
@@ -46,7 +48,17 @@ def volume(state: VolumeState) -> RenderableType:
         ("━━ ", "bold cyan"), f"durable to LSN {state.durable_lsn}", f", epoch {state.epoch}: ", verdict
     )
     replicas = [_replica(replica) for replica in state.replicas]
-    return Group(Text(f"volume {state.volume}", style="bold"), zones, line, *replicas)
+    return Group(Text(f"volume {state.volume}", style="bold"), zones, line, *_change(state), *replicas)
+
+
+def _change(state: VolumeState) -> list[Text]:
+    """The replacement that is under way, or the rest of one."""
+    if not state.replaced:
+        return [] if state.settled else [Text("⇄  a change of the copies waits for a write quorum", style="yellow")]
+    (new,) = (copy for copy in state.copies if copy.copy == state.replacement)
+    percent = 100 * min(new.complete_lsn, state.durable_lsn) // max(state.durable_lsn, 1)
+    text = f"{state.replacement} replaces {state.replaced}: it has {percent} % of the records; both sets of six count"
+    return [Text.assemble(("⇄  ", "bold yellow"), text)]
 
 
 def _replica(replica: ReplicaState) -> Text:
@@ -59,13 +71,19 @@ def _replica(replica: ReplicaState) -> Text:
 
 def _joining(state: VolumeState) -> str:
     names = [copy.copy for copy in state.copies if copy.state == "joining"]
-    return f" ({', '.join(names)} lost their logs and do not count until they are level)" if names else ""
+    return (
+        f" ({', '.join(names)} {'are new or ' if state.replaced else ''}lost their logs and do not count until they are level)"
+        if names
+        else ""
+    )
 
 
 def _zone(zone: str, state: VolumeState, highest: int) -> RenderableType:
     copies = Table.grid(padding=(0, 1))
     copies.add_row(*(_copy(copy, state.durable_lsn, highest) for copy in state.copies if copy.zone == zone))
-    return Panel(copies, title=f"zone {zone}", border_style="dim", padding=0, width=ZONE_COLUMNS)
+    widths = (ZONE_COLUMNS, ZONE_COLUMNS) if not state.replaced else (NARROW_COLUMNS, WIDE_COLUMNS)
+    width = widths[len(copies.columns) > 2]
+    return Panel(copies, title=f"zone {zone}", border_style="dim", padding=0, width=width)
 
 
 def _copy(copy: CopyState, durable_lsn: int, highest: int) -> RenderableType:

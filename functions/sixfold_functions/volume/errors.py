@@ -8,6 +8,7 @@ from sixfold import errors
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core import layout, quorum
+from sixfold_functions.volume.core.membership import FIRST, Membership
 
 
 class VolumeError(errors.SixfoldError):
@@ -24,34 +25,38 @@ class QuorumLostError(VolumeError):
         *,
         volume: str,
         outcome: str,
+        membership: Membership = FIRST,
         joining: Collection[str] = (),
         cause: str = "",
     ) -> None:
+        places, sets = membership.member_places, membership.counting
         self.answering = tuple(sorted(answering))
-        self.missing = tuple(copy for copy in layout.COPIES if copy not in answering)
+        self.missing = tuple(copy for copy in membership.members if copy not in answering)
         self.joining = tuple(sorted(set(joining) & set(answering)))
-        """Copies that answer and do not count: they lost their logs and are not level yet."""
+        """Copies that answer and do not count: they are new, or lost their logs, and are not level yet."""
         counting = [copy for copy in self.answering if copy not in joining]
-        found = f"{len(self.answering)} of {len(layout.COPIES)} copies answer ({layout.describe(self.answering)})"
+        found = f"{len(self.answering)} of {len(places)} copies answer ({layout.describe(self.answering, places)})"
         if self.joining:
             found += f", of which {', '.join(self.joining)} lost their logs and do not count until they are level"
-        found += f", so the volume can do {quorum.FOUR_OF_SIX.power(counting).value}"
-        need = f"a write needs {quorum.FOUR_OF_SIX.write}"
-        if len(counting) >= quorum.FOUR_OF_SIX.write:
-            found, need = f"{len(self.answering)} copies answer ({layout.describe(self.answering)})", "it took too long"
-        remedy = f" Start the others: sixfold volume start {' '.join(_names(self.missing))}." if self.missing else ""
+        found += f", so the volume can do {quorum.FOUR_OF_SIX.power(counting, sets).value}"
+        need = f"a write needs {quorum.FOUR_OF_SIX.write}{' of each of two sets' if len(sets) > 1 else ''}"
+        if quorum.FOUR_OF_SIX.writes(counting, sets):
+            answer = f"{len(self.answering)} copies answer ({layout.describe(self.answering, places)})"
+            found, need = answer, "it took too long"
+        names = " ".join(_names(self.missing, places))
+        remedy = f" Start the others: sixfold volume start {names}." if self.missing else ""
         super().__init__(
             f"volume {volume}: {what}: {found}; {need}.{remedy} {outcome}{f' The bus said: {cause}' if cause else ''}"
         )
 
 
-def _names(copies: Sequence[str]) -> list[str]:
+def _names(copies: Sequence[str], places: layout.Places) -> list[str]:
     """`copies` for people: whole zones by their name."""
-    if len(copies) == len(layout.COPIES):
+    if len(copies) == len(places):
         return ["all"]
     names: list[str] = []
-    for zone, members in layout.by_zone(copies).items():
-        names.extend([zone] if len(members) == len(layout.expand(zone)) else members)
+    for zone, members in layout.by_zone(copies, places).items():
+        names.extend([zone] if len(members) == len(layout.expand(zone, places)) else members)
     return names
 
 
@@ -73,6 +78,10 @@ class VolumeLimitError(VolumeError, errors.UsageError):
 
 class RequestRefusedError(VolumeError):
     """The writer refused an append request; nothing was written."""
+
+
+class NoWriterError(VolumeError):
+    """No writer answered a request; whether one will do what was asked is not known."""
 
 
 class PartlyAppendedError(VolumeError):

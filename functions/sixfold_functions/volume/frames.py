@@ -53,6 +53,7 @@ class Kind(enum.IntEnum):
     """What stood here was damaged and is not known any more: nothing that a reader needs. Zeros."""
     RESTORED = 15
     """The volume begins with the past of another one."""
+    MEMBERSHIP = 16
 
 
 class Entry(NamedTuple):

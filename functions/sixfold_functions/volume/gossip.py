@@ -17,7 +17,7 @@ from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume.core import gossip, layout
+from sixfold_functions.volume.core import gossip
 
 LOOK_S = 0.5
 """How often a copy looks whether it lacks something."""
@@ -42,8 +42,8 @@ class Gossip:
         self._registry = registry
         self._clock = clock
         self._acknowledge = acknowledge
-        peers = [name for name in layout.COPIES if name != copy.node.copy]
-        self.plan = gossip.GossipPlan(peers, rng=rng or random.SystemRandom(), timing=timing)
+        self._membership = copy.node.membership
+        self.plan = gossip.GossipPlan(self._peers(), rng=rng or random.SystemRandom(), timing=timing)
         self._log = structlog.get_logger().bind(volume=copy.node.volume, copy=copy.node.copy)
 
     async def run(self) -> None:
@@ -59,10 +59,16 @@ class Gossip:
                 self.plan.answered(ask, None, self._own())
                 self._log.warning("the bus does not answer", action="volume.bus.failed", error=str(error))
 
+    def _peers(self) -> list[str]:
+        return [name for name in self._membership.members if name != self._copy.node.copy]
+
     def _own(self) -> gossip.Own:
         return gossip.own(self._copy.node, self._copy.position)
 
     def _due(self) -> gossip.Ask | None:
+        if self._membership is not self._copy.node.membership:
+            self._membership = self._copy.node.membership
+            self.plan.use(self._peers())
         return self.plan.due(self._own(), self._clock.monotonic())
 
     async def _ask_on(self, first: gossip.Ask) -> None:
@@ -71,6 +77,7 @@ class Gossip:
         volume = self._copy.node.volume
         async with readers.CopyReader(self._bus, registry=self._registry, clock=self._clock, volume=volume) as reader:
             while True:
+                reader.use(self._membership)
                 status = await self._ask(reader, ask)
                 self.plan.answered(ask, status, self._own())
                 following = self._due()

@@ -5,10 +5,19 @@ No append waits for it: the writer runs the same core itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from sixfold import Context, function
-from sixfold_events.volume import CopyStatus, VolumeCopyAcknowledged, VolumeStatusChanged
+from sixfold_events.volume import (
+    CopyStatus,
+    VolumeCopyAcknowledged,
+    VolumeMembersAnnounced,
+    VolumeMembershipChanged,
+    VolumeStatusChanged,
+)
+from sixfold_functions.volume.core.membership import FIRST, Membership, of_event
 from sixfold_functions.volume.core.tracker import QuorumTracker
 
 EMIT_EVERY_MS = 100
@@ -22,32 +31,58 @@ class _Row(msgspec.Struct):
     heard_at_ms: int
 
 
-@function(on=VolumeCopyAcknowledged, emits=[VolumeStatusChanged], name="volume.tracker", tables=["volumes"])
-async def track(ack: VolumeCopyAcknowledged, ctx: Context) -> None:
+@function(
+    on=[VolumeCopyAcknowledged, VolumeMembersAnnounced],
+    emits=[VolumeStatusChanged],
+    name="volume.tracker",
+    tables=["volumes"],
+)
+async def track(event: VolumeCopyAcknowledged | VolumeMembersAnnounced, ctx: Context) -> None:
     """Keep what each copy of a volume acknowledged, and publish what is durable."""
     table = ctx.table("volumes")
-    stored = await table.get(ack.volume, {})
+    stored = await table.get(event.volume, {})
     rows = {copy: msgspec.convert(row, _Row) for copy, row in stored.get("copies", {}).items()}
-    tracker = QuorumTracker(epoch=stored.get("epoch", 0))
+    tracker = QuorumTracker(epoch=stored.get("epoch", 0), membership=_members(stored))
     tracker.restore([row.ack for row in rows.values()], stored.get("durable_lsn", 0))
-    if ack.epoch > tracker.epoch:
-        tracker.begin(ack.epoch)
-    now_ms, emitted_at_ms = ctx.record.timestamp_ms, stored.get("emitted_at_ms", 0)
-    tracker.on_ack(ack)
-    if tracker.copies[ack.copy] is ack:
-        rows[ack.copy] = _Row(ack, now_ms)
-    if now_ms - emitted_at_ms >= EMIT_EVERY_MS:
-        emitted_at_ms = now_ms
-        ctx.emit(_status(ack.volume, tracker, rows))
+    emitted_at_ms = stored.get("emitted_at_ms", 0)
+    if isinstance(event, VolumeMembersAnnounced):
+        told = of_event(event.membership)
+        if told.key > tracker.membership.key:
+            tracker.use(told)
+            stored["membership"] = msgspec.to_builtins(event.membership)
+    else:
+        emitted_at_ms = _acknowledged(event, tracker, rows, emitted_at_ms, ctx)
     table.put(
-        ack.volume,
+        event.volume,
         {
             "epoch": tracker.epoch,
             "durable_lsn": tracker.durable_lsn,
-            "copies": {copy: msgspec.to_builtins(row) for copy, row in rows.items()},
+            "copies": {copy: msgspec.to_builtins(rows[copy]) for copy in rows if copy in tracker.membership.members},
             "emitted_at_ms": emitted_at_ms,
+            "membership": stored.get("membership"),
         },
     )
+
+
+def _members(stored: dict[str, Any]) -> Membership:
+    told = stored.get("membership")
+    return FIRST if told is None else of_event(msgspec.convert(told, VolumeMembershipChanged))
+
+
+def _acknowledged(
+    ack: VolumeCopyAcknowledged, tracker: QuorumTracker, rows: dict[str, _Row], emitted_at_ms: int, ctx: Context
+) -> int:
+    """Take a copy's word; when the view was last published."""
+    if ack.copy in tracker.membership.members and ack.epoch > tracker.epoch:
+        tracker.begin(ack.epoch)
+    now_ms = ctx.record.timestamp_ms
+    tracker.on_ack(ack)
+    if tracker.copies.get(ack.copy) is ack:
+        rows[ack.copy] = _Row(ack, now_ms)
+    if now_ms - emitted_at_ms < EMIT_EVERY_MS:
+        return emitted_at_ms
+    ctx.emit(_status(ack.volume, tracker, rows))
+    return now_ms
 
 
 def _status(volume: str, tracker: QuorumTracker, rows: dict[str, _Row]) -> VolumeStatusChanged:

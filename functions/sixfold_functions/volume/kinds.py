@@ -6,6 +6,7 @@ from sixfold_events import Event
 from sixfold_events.volume import (
     VolumeCopyAdmitted,
     VolumeEpochBumped,
+    VolumeMembershipChanged,
     VolumeRangeTruncated,
     VolumeRedoBatch,
     VolumeRestored,
@@ -18,6 +19,7 @@ CLASS: dict[Kind, type[Event]] = {
     Kind.TRUNCATION: VolumeRangeTruncated,
     Kind.ADMISSION: VolumeCopyAdmitted,
     Kind.RESTORED: VolumeRestored,
+    Kind.MEMBERSHIP: VolumeMembershipChanged,
 }
 """What comes in a copy's partition."""
 READ: dict[Kind, type[Event]] = {**CLASS, Kind.MENDED: VolumeRedoBatch}

@@ -22,6 +22,7 @@ from sixfold_events.volume import (
 )
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import FIRST, Membership
 
 Answer = VolumeReadAnswered | VolumePagesAnswered | VolumeKeysAnswered
 
@@ -47,6 +48,12 @@ class CopyReader:
         self._consumer = bus.assign([self._results], start=port.LATEST)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._task: asyncio.Task[None] | None = None
+        self.use(FIRST)
+
+    def use(self, membership: Membership) -> None:
+        """Know the copies of `membership`, and ask its members where all are asked."""
+        self._members = membership.members
+        self._partitions = {place.copy: place.partition for place in membership.places}
 
     async def __aenter__(self) -> Self:
         end = (await self._bus.offsets(self._results)).end
@@ -132,7 +139,7 @@ class CopyReader:
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[request.request_id] = asked
         record = publisher.record_of(
-            request, source="/volumes/reader", clock=self._clock, partition=layout.PARTITION[request.copy]
+            request, source="/volumes/reader", clock=self._clock, partition=self._partitions[request.copy]
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -150,9 +157,9 @@ class CopyReader:
         return answer
 
     async def ask_all(
-        self, copies: Iterable[str] = layout.COPIES, *, timeout_s: float = 1.0
+        self, copies: Iterable[str] | None = None, *, timeout_s: float = 1.0
     ) -> dict[str, VolumeReadAnswered]:
-        """How each copy is; those that do not answer in time are left out."""
+        """How each copy is, of all members if none are given; those that do not answer in time are left out."""
 
         async def one(copy: str) -> VolumeReadAnswered | None:
             try:
@@ -160,6 +167,6 @@ class CopyReader:
             except (CopyUnreachableError, CopyDamagedError, port.BusError):
                 return None
 
-        names = list(copies)
+        names = list(self._members if copies is None else copies)
         answers = await asyncio.gather(*(one(copy) for copy in names))
         return {copy: answer for copy, answer in zip(names, answers, strict=True) if answer is not None}

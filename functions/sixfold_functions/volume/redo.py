@@ -12,7 +12,7 @@ from sixfold import publisher
 from sixfold_events import Event
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeCopyAdmitted, VolumeRangeTruncated, VolumeRedoBatch
 from sixfold_functions.volume import sender
-from sixfold_functions.volume.core import layout, recovery, sequencer
+from sixfold_functions.volume.core import recovery, sequencer
 
 T = TypeVar("T")
 
@@ -52,14 +52,14 @@ class RedoOutlet:
         self.low_water: Callable[[int], int] = lambda durable_lsn: 0
         """The lowest LSN at which somebody reads."""
 
-    def send(self, event: Event, copy: str | None = None) -> None:
-        """Send a redo event to `copy`, to all if None. Encoded once: it is the same for every copy."""
-        if copy is None and isinstance(event, VolumeRedoBatch):
+    def send(self, event: Event, *copies: str) -> None:
+        """Send a redo event to `copies`, to all members if none are given. Encoded once: it is the same for every copy."""
+        if not copies and isinstance(event, VolumeRedoBatch):
             self.told_lsn, self.sent_at = max(self.told_lsn, event.durable_lsn), self._clock.monotonic()
         record = publisher.record_of(event, source=self._source, clock=self._clock)
         assert record.value is not None
         parcel = sender.Parcel(record.value, record.headers)
-        self._carrier.send(parcel, layout.COPIES if copy is None else (copy,))
+        self._carrier.send(parcel, copies or self._recovery.membership.members)
 
     def batch(self, batch: sequencer.Batch) -> VolumeRedoBatch:
         """`batch` of this epoch."""

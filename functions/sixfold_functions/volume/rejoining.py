@@ -19,6 +19,7 @@ from sixfold.bus import port
 from sixfold.process import Process
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume import roster
 from sixfold_functions.volume.core import layout, quorum
 
 ROUNDS = 5
@@ -69,14 +70,17 @@ async def set_aside(
 
 async def _counting(process: Process, volume: str, copy: str) -> list[str]:
     """The other copies that answer and are not being filled themselves."""
-    others = [name for name in layout.COPIES if name != copy]
     counting: list[str] = []
     reader = readers.CopyReader(process.require_bus(), registry=process.registry, clock=process.clock, volume=volume)
     try:
+        members = (await roster.load(process.require_bus(), process.registry, volume))[0].membership
+        reader.use(members)
+        others = [name for name in members.members if name != copy]
         async with reader:
             for _ in range(ROUNDS):
                 answers = await reader.ask_all(others, timeout_s=ANSWER_S)
-                counting = [name for name, answer in answers.items() if not answer.status.joining]
+                heard = [name for name, answer in answers.items() if not answer.status.joining]
+                counting = min(([name for name in heard if name in each] for each in members.counting), key=len)
                 if len(counting) >= quorum.FOUR_OF_SIX.write or process.stopping.is_set():
                     break
                 await asyncio.sleep(0)

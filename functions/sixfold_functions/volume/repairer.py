@@ -14,7 +14,7 @@ from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeRedoBatch
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import redo
-from sixfold_functions.volume.core import repair, sequencer
+from sixfold_functions.volume.core import changing, repair, sequencer
 from sixfold_functions.volume.core.tracker import QuorumTracker
 
 FILL_BYTES_MAX = 8 * 1024 * 1024
@@ -54,7 +54,8 @@ class Repairer:
     async def _fill(self, fill: repair.Fill) -> None:
         if fill.truncation:
             self._outlet.send(self._outlet.truncation(self._limits.ahead_records_max), fill.copy)
-        if fill.admission:
+        if fill.admission and not changing.lacks(self._tracker.copies[fill.copy], self._tracker.membership):
+            # Once it counts, its word must also be one on the members.
             self._outlet.send(self._outlet.admission(self._tracker.copies[fill.copy]), fill.copy)
         if not fill.last_lsn:
             return

@@ -23,9 +23,10 @@ from sixfold.bus import port
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeDurableAdvanced
-from sixfold_functions.volume import errors, filling, reporting, topics
+from sixfold_functions.volume import errors, filling, reporting, roster, topics
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import FIRST, Membership
 from sixfold_functions.volume.core.replica import ConsistencyPoint, Redo, Replica
 from sixfold_functions.volume.readpoints import ReadPointLostError
 
@@ -90,11 +91,10 @@ class VolumeReplica:
         self._apply = apply
         self._start_lsn = start_lsn
         self._topics = layout.topics(volume)
-        self._copies = [
-            place.copy for place in sorted(layout.PLACES, key=lambda place: (place.zone != self.zone, place.copy))
-        ]
-        """The one that it follows first."""
+        self._copies: list[str] = []
+        self._partitions: dict[str, int] = {}
         self.reader = readers.CopyReader(bus, registry=registry, clock=self.clock, volume=volume)
+        self._use(FIRST)
         self.core = Replica(volume, start_lsn=start_lsn or 0)
         self._applied_lsn = self.core.given_lsn
         self._applying = asyncio.Lock()
@@ -183,10 +183,18 @@ class VolumeReplica:
         if self.failure is not None:
             raise self.failure
 
+    def _use(self, membership: Membership) -> None:
+        """Ask and follow the members, the nearest first; those of another membership need another start."""
+        self.reader.use(membership)
+        self._partitions = {place.copy: place.partition for place in membership.places}
+        near = sorted(membership.member_places, key=lambda place: (place.zone != self.zone, place.copy))
+        self._copies = [place.copy for place in near]
+
     # -- its life --------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await self._bus.create_topics(topics.specs(self.volume))
+        self._use((await roster.load(self._bus, self.registry, self.volume))[0].membership)
         await self.reader.__aenter__()
         try:
             await self._start()
@@ -278,7 +286,7 @@ class VolumeReplica:
         self._redo = self._start_task(self._listen_redo(self.copy), "redo")
 
     async def _listen_redo(self, copy: str) -> None:
-        partition = port.TopicPartition(self._topics.redo, layout.PARTITION[copy])
+        partition = port.TopicPartition(self._topics.redo, self._partitions[copy])
         while True:
             try:
                 async with self._bus.assign([partition], start=port.LATEST) as consumer:

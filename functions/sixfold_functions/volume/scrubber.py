@@ -22,7 +22,6 @@ from sixfold_events.volume import VolumeScrubReported, VolumeScrubRequested
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import files, mending, scrubbing
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.mending import Damage, NotMendedError
 
 Report = Callable[[VolumeScrubReported], Awaitable[None]]
@@ -254,9 +253,10 @@ class Scrubber:
             full = log.newest
             log.roll()  # what is known stands in the beginning of the next one
             await self._read_segment(full)
-        volume, own = self._copy.node.volume, self._copy.node.copy
+        volume, own, members = self._copy.node.volume, self._copy.node.copy, self._copy.node.membership
         async with readers.CopyReader(self._bus, registry=self._registry, clock=self._clock, volume=volume) as reader:
-            peers = list(await reader.ask_all([copy for copy in layout.COPIES if copy != own]))
+            reader.use(members)
+            peers = list(await reader.ask_all([copy for copy in members.members if copy != own]))
             for place, damage in sorted(self._waiting.items()):
                 try:
                     await self._mend_one(reader, peers, damage)

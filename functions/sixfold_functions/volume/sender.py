@@ -1,6 +1,6 @@
-"""Sending redo to the six partitions so that a dead zone never holds up the others.
+"""Sending redo to the copies' partitions so that a dead zone never holds up the others.
 
-As long as the bus takes everything, each batch goes out as six records in one publish call. Once a call hangs or
+As long as the bus takes everything, each batch goes out as a record a copy in one publish call. Once a call hangs or
 fails (a zone's broker is gone), every copy gets a lane of its own: a bounded queue and one call at a time. A lane
 that is full drops what comes; its copy then has a gap, which is repaired later. When all lanes have run empty, calls
 are joint again.
@@ -18,7 +18,7 @@ import structlog
 from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold_events.cloudevents import Header
-from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import FIRST, Membership
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX
 
 CALLS_MAX = 2
@@ -55,7 +55,7 @@ class Sender:
         self._key = key
         self._clock = clock
         self._calls: dict[asyncio.Task[None], float] = {}
-        self._lanes = {copy: _Lane() for copy in layout.COPIES}
+        self._lanes: dict[str, _Lane] = {}
         self._joint = True
         self._closed = False
         self._log = structlog.get_logger()
@@ -63,6 +63,14 @@ class Sender:
         self.on_fatal: Callable[[Exception], None] = lambda error: None
         self.last_error = ""
         """What the bus said when it last refused something."""
+        self.use(FIRST)
+
+    def use(self, membership: Membership) -> None:
+        """Send to the members of `membership` from now on, and to whoever was one if asked to."""
+        self._sets, self._members = membership.counting, membership.members
+        self._partitions = {place.copy: place.partition for place in membership.places}
+        for copy in self._partitions:
+            self._lanes.setdefault(copy, _Lane())
 
     @property
     def dropped(self) -> int:
@@ -73,14 +81,15 @@ class Sender:
         """Whether a quorum of copies can take more at once."""
         if self._joint:
             return len(self._calls) < CALLS_MAX
-        free = sum(len(lane.queue) < CALLS_MAX for lane in self._lanes.values())
-        return free >= FOUR_OF_SIX.write
+        free = [copy for copy in self._members if len(self._lanes[copy].queue) < CALLS_MAX]
+        return FOUR_OF_SIX.writes(free, self._sets)
 
-    def send(self, parcel: Parcel, copies: Iterable[str] = layout.COPIES) -> None:
+    def send(self, parcel: Parcel, copies: Iterable[str]) -> None:
         """Send `parcel` to `copies`; returns at once. Order is kept per copy except between joint calls."""
         names = tuple(copies)
-        if self._joint and len(names) == len(layout.COPIES):
-            task = asyncio.create_task(self._call(parcel), name="volume-redo")
+        if self._joint and names == self._members:
+            records = [self._record(copy, parcel) for copy in names]
+            task = asyncio.create_task(self._publish(records), name="volume-redo")
             self._calls[task] = self._clock.monotonic()
             task.add_done_callback(self._call_done)
             return
@@ -93,11 +102,8 @@ class Sender:
             value=parcel.value,
             key=self._key,
             headers=parcel.headers,
-            partition=layout.PARTITION[copy],
+            partition=self._partitions[copy],
         )
-
-    async def _call(self, parcel: Parcel) -> None:
-        await self._publish([self._record(copy, parcel) for copy in layout.COPIES])
 
     async def _publish(self, records: list[port.NewRecord]) -> None:
         """Publish, again and again: what was stored twice is known to the copies by its epoch and LSN."""
@@ -154,7 +160,7 @@ class Sender:
             self.on_room()
 
     def _rejoin(self) -> None:
-        if not self._joint and not self._calls and all(lane.task is None for lane in self._lanes.values()):
+        if not self._joint and not self._calls and all(self._lanes[copy].task is None for copy in self._members):
             self._joint = True
 
     async def close(self) -> None:

@@ -13,7 +13,8 @@ from sixfold_events.volume import (
     VolumeStatusChanged,
 )
 from sixfold_functions.volume.core import epoch as epochs
-from sixfold_functions.volume.core import layout, quorum
+from sixfold_functions.volume.core import quorum
+from sixfold_functions.volume.core.membership import FIRST, Membership, of_event
 from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
 
 Tracked = VolumeStatusChanged
@@ -64,12 +65,30 @@ class VolumeState(msgspec.Struct, frozen=True, kw_only=True):
     copies: list[CopyState]
     replicas: list[ReplicaState] = []
     """Those that were heard of in the last seconds."""
+    version: int = 0
+    """Of the membership."""
+    settled: bool = True
+    """Whether a write quorum has stored that version."""
+    replaced: str = ""
+    """The copy that is being replaced now; empty for none."""
+    replacement: str = ""
+    """The copy that comes in its place."""
 
 
-def read_point(answers: Iterable[VolumeReadAnswered], announced: VolumeDurableAdvanced | None) -> tuple[int, int]:
+def newest_of(answers: Iterable[VolumeReadAnswered], announced: Membership) -> Membership:
+    """The newest membership that a copy has stored or a writer announced."""
+    stored = [of_event(answer.membership) for answer in answers if answer.membership is not None]
+    return max([announced, *stored], key=lambda each: each.key)
+
+
+def read_point(
+    answers: Iterable[VolumeReadAnswered], announced: VolumeDurableAdvanced | None, members: Membership = FIRST
+) -> tuple[int, int]:
     """(epoch, LSN): what is known to be durable in which epoch's volume, from announcements and copies."""
     answers = list(answers)
-    counted = QuorumTracker(epoch=max((answer.status.epoch for answer in answers), default=0))
+    counted = QuorumTracker(
+        epoch=max((answer.status.epoch for answer in answers), default=0), membership=newest_of(answers, members)
+    )
     for answer in answers:
         counted.on_ack(answer.status)
     points = [(counted.durable_lsn, counted.epoch)]
@@ -94,14 +113,18 @@ def state_of(
     tracked: Tracked | None,
     announced: VolumeDurableAdvanced | None,
     held: Iterable[VolumeReadPointHeld] = (),
+    members: Membership = FIRST,
 ) -> VolumeState:
     """The volume, from what the copies answer now and from what was announced before."""
-    epoch, durable_lsn = read_point(answers.values(), announced)
+    members = newest_of(answers.values(), members)
+    answers = {copy: answer for copy, answer in answers.items() if copy in members.members}
+    replaced, replacement = members.change or ("", "")
+    epoch, durable_lsn = read_point(answers.values(), announced, members)
     newest = max([epoch, *(answer.status.epoch for answer in answers.values())])
     known = {copy.copy: copy for copy in tracked.copies} if tracked is not None else {}
     highest = max([durable_lsn, *(answer.status.complete_lsn for answer in answers.values())])
     copies = []
-    for place in layout.PLACES:
+    for place in sorted(members.member_places, key=lambda place: (place.zone, place.partition)):
         answer, last = answers.get(place.copy), known.get(place.copy)
         if answer is not None:
             ack = answer.status
@@ -131,9 +154,13 @@ def state_of(
         volume=volume,
         epoch=epochs.text(newest),
         durable_lsn=durable_lsn,
-        writable=quorum.FOUR_OF_SIX.power(voting) is quorum.Power.WRITE,
+        writable=quorum.FOUR_OF_SIX.writes(voting, members.counting),
         answering=len(answers),
         copies=copies,
+        version=members.version,
+        settled=members.settled,
+        replaced=replaced,
+        replacement=replacement,
         replicas=replicas_of(held, volume),
     )
 

@@ -31,10 +31,11 @@ from sixfold_events.volume import (
     VolumeScrubReported,
     VolumeScrubRequested,
 )
-from sixfold_functions.volume import answering, files, gossip, pasts, rejoining, scrubber, topics
+from sixfold_functions.volume import answering, files, gossip, pasts, rejoining, roster, scrubber, topics
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import Membership
 from sixfold_functions.volume.encryption import custody, inventory, settings
 from sixfold_functions.volume.encryption.service import KeyService
 
@@ -57,6 +58,7 @@ class StorageService:
         self,
         bus: port.Bus,
         copy: copies.Copy,
+        place: layout.Place,
         *,
         keys: KeyService,
         registry: Registry,
@@ -71,8 +73,8 @@ class StorageService:
         self._registry = registry
         self._clock = clock
         self._topics = layout.topics(volume)
-        self._redo = port.TopicPartition(self._topics.redo, layout.PARTITION[name])
-        self._reads = port.TopicPartition(self._topics.reads, layout.PARTITION[name])
+        self._redo = port.TopicPartition(self._topics.redo, place.partition)
+        self._reads = port.TopicPartition(self._topics.reads, place.partition)
         self._source = f"/volumes/{volume}/copies/{name}"
         self._log = structlog.get_logger().bind(volume=volume, copy=name)
         self._ack: VolumeCopyAcknowledged | None = None
@@ -82,7 +84,10 @@ class StorageService:
         self._scrubber = scrubber.Scrubber(copy, bus, registry=registry, clock=clock, report=self._report, pace=pace)
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
-        """Serve until `stopping`. Any failure of the disk ends it with the segment log's error."""
+        """Serve until `stopping`, or until the copy is no member any more.
+
+        Any failure of the disk ends it with the segment log's error.
+        """
         start = await self._start_offset()
         async with self._bus.assign([self._redo]) as redo, self._bus.assign([self._reads], start=port.LATEST) as reads:
             await redo.seek(self._redo, start)
@@ -123,10 +128,12 @@ class StorageService:
         """Where to read on. The broker may have lost or dropped records; the copy's log is what counts."""
         kept = await self._bus.offsets(self._redo)
         position = self._copy.position
-        if position == 0 and kept.start > 0 and not self._copy.node.epoch:
-            # An empty log, and the first records are gone: nobody knows what this copy had acknowledged.
+        new = self._copy.node.copy not in layout.COPIES
+        if position == 0 and not self._copy.node.epoch and (kept.start > 0 or new):
+            # An empty log, and the first records are not to be had from the partition: they were dropped, and nobody
+            # knows what this copy had acknowledged, or the copy came later than they did.
             self._log.warning(
-                "the copy lost its log; it gets everything from the others and does not count until it is level",
+                "the copy is new or lost its log; it gets everything from the others and counts once it is level",
                 action="volume.copy.joining",
                 partition_start=kept.start,
             )
@@ -137,10 +144,11 @@ class StorageService:
         return max(position, kept.start)
 
     async def _consume(self, consumer: port.Consumer) -> None:
-        while True:
+        while not self._copy.node.removed:
             for group in self._groups(await self._fetch(consumer)):
                 self._acknowledge(self._copy.consume(group))
                 self._consumed.set()
+        say_removed(self._log, self._copy.node.membership)
 
     async def _make_pages(self) -> None:
         """In short steps, so that batches and readers wait for none of it."""
@@ -245,22 +253,40 @@ class StorageService:
                 await self._reply(answering.refused(answer, text))
 
 
+def say_removed(log: structlog.stdlib.BoundLogger, membership: Membership) -> None:
+    """The copy ends, and is not to be started again."""
+    log.warning(
+        "this copy was replaced and is no member of the volume any more; it ends, and its folder may be removed",
+        action="volume.copy.removed",
+        version=membership.version,
+        members=membership.members,
+    )
+
+
 async def run(process: Process) -> None:
-    """The service's entry: `sixfold run volume.storage --copy a1`."""
+    """The service's entry: `sixfold run volume.storage --copy a1`. Returns by itself once the copy was replaced."""
     name = process.options.get("copy", "")
     volume = process.options.get("volume", layout.DEFAULT_VOLUME)
-    if name not in layout.COPIES:
-        raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(layout.COPIES)}")
     pace = scrubber.pace_of(process.options.get("scrub-mb-per-s") or os.environ.get("SIXFOLD_VOLUME_SCRUB_MB_PER_S"))
     bus, disk, folder = process.require_bus(), disks.OsDisk(), folder_of(process.data_dir, volume, name)
     await bus.create_topics(topics.specs(volume))
+    announced = (await roster.load(bus, process.registry, volume))[0].membership
+    place = announced.place(name)
+    if place is None:
+        raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(announced.members)}")
+    if announced.is_removed(name):
+        say_removed(structlog.get_logger().bind(volume=volume, copy=name), announced)
+        process.finished = True
+        return
+    await roster.grow(bus, volume, announced)
     custodian = custody.Custodian(process, settings.read(process.options, os.environ), volume=volume, copy=name)
     held = inventory.segments(disk, folder), inventory.layers(disk, folder)
     keyring = await unless_stopped(process, custodian.keyring(*held))
     if keyring is None:
         return
     now_ms = clocks.now_ms(process.clock)
-    await pasts.make(bus, volume, name, folder, registry=process.registry, keyring=keyring, now_ms=now_ms)
+    if name in layout.COPIES:  # a later one gets the past from the others
+        await pasts.make(bus, volume, name, folder, registry=process.registry, keyring=keyring, now_ms=now_ms)
     copy = copies.Copy(disk, folder, volume=volume, name=name, registry=process.registry, keyring=keyring)
     try:
         copy.open(now_ms)
@@ -276,8 +302,9 @@ async def run(process: Process) -> None:
         pasts.connect(copy)
         keys = KeyService(copy, custodian, clock=process.clock)
         keys.begin()
-        service = StorageService(bus, copy, keys=keys, registry=process.registry, clock=process.clock, pace=pace)
+        service = StorageService(bus, copy, place, keys=keys, registry=process.registry, clock=process.clock, pace=pace)
         await service.run(process.stopping, process.ready)
+        process.finished = copy.node.removed
     finally:
         copy.close()
 

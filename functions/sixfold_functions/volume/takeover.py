@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sixfold_events.volume import VolumeEpochBumped
+from sixfold_functions.volume import succession
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.recovery import State
 
@@ -22,6 +23,14 @@ STUCK_S = 10.0
 STUCK_MAX_S = 60.0
 
 
+async def hold(writer: VolumeWriter) -> None:
+    """Take the volume over, answer for the writers before, announce what is durable for ever."""
+    await take_over(writer)
+    writer.answered_offset = await succession.succeed(writer)
+    writer.succeeded.set()
+    await writer.announcer.run()
+
+
 async def take_over(writer: VolumeWriter) -> None:
     """Return once `writer` has the volume; its sequencer then gives LSNs."""
     recovery, tracker, log = writer.recovery, writer.tracker, structlog.get_logger().bind(volume=writer.volume)
@@ -35,12 +44,13 @@ async def take_over(writer: VolumeWriter) -> None:
         log.info("taking the volume over", action="volume.takeover.begun", epoch=epochs.text(epoch))
         while recovery.state in (State.BUMPING, State.GATHERING):
             await writer.wait_change()
-            if writer.clock.monotonic() - bumped_at > BUMP_AGAIN_S:
+            if await writer.members.learn() or writer.clock.monotonic() - bumped_at > BUMP_AGAIN_S:
                 bumped_at = writer.clock.monotonic()
                 writer.outlet.send(bump)
         if recovery.state is State.TRUNCATING:
             writer.outlet.send(writer.outlet.truncation(writer.settings.limits.ahead_records_max))
             recovery.truncation_sent()
+            writer.members.adopt()
             if await _filled(writer, stuck_s):
                 break
             stuck_s = min(2 * stuck_s, STUCK_MAX_S)
@@ -62,7 +72,7 @@ async def take_over(writer: VolumeWriter) -> None:
 
 
 async def _filled(writer: VolumeWriter, stuck_s: float) -> bool:
-    """Wait until four copies hold what the epoch begins with. False if that seems not to come."""
+    """Wait until a write quorum holds what the epoch begins with. False if that seems not to come."""
     held, since = -1, writer.clock.monotonic()
     while writer.recovery.state is State.FILLING:
         if writer.tracker.established():

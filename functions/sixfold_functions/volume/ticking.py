@@ -22,6 +22,7 @@ async def tick(writer: VolumeWriter, redo_sender: sender.Sender) -> None:
         redo_sender.check()
         if writer.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
             writer.repairer.check()
+            writer.members.check(now)
         if writer.recovery.state is recovery.State.ESTABLISHED:
             # Copies must hear that the last records are durable, and where they may lack some; and that nothing came.
             quiet_s = now - writer.outlet.sent_at

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import ends, port
+from sixfold_events import Event
+from sixfold_events.registry import Registry
 from sixfold_functions.volume.core import layout
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -21,7 +23,7 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
     """What a volume needs.
 
     `redo` and `reads` have one partition a copy, its leader in the copy's zone and no replicas: the six copies are
-    the replication, so a lost zone takes only its own two. The redo is kept for a week, since a copy that was away
+    the replication, so a lost zone takes only its own two. They grow by one with each copy that replaces another. The redo is kept for a week, since a copy that was away
     reads on from where it stopped; the truth is in the copies' own logs. Raises UsageError for a name that cannot be.
     """
     if not _NAME.fullmatch(volume):
@@ -32,14 +34,17 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
     zones = tuple(place.zone for place in layout.PLACES)
     copies = len(layout.PLACES)
     return (
-        port.TopicSpec(name=topics.redo, partitions=copies, replication=1, replica_zones=zones),
-        port.TopicSpec(name=topics.reads, partitions=copies, replication=1, replica_zones=zones, retention_ms=DAY_MS),
+        port.TopicSpec(name=topics.redo, partitions=copies, replication=1, replica_zones=zones, grows=True),
+        port.TopicSpec(
+            name=topics.reads, partitions=copies, replication=1, replica_zones=zones, retention_ms=DAY_MS, grows=True
+        ),
         port.TopicSpec(name=topics.acks, partitions=1, retention_ms=DAY_MS, retention_bytes=ACKS_BYTES_MAX),
         port.TopicSpec(name=topics.append, partitions=1),
         port.TopicSpec(name=topics.durable, partitions=1),
         port.TopicSpec(name=topics.read_results, partitions=1, retention_ms=DAY_MS, retention_bytes=ACKS_BYTES_MAX),
         port.TopicSpec(name=topics.status, partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),
         port.TopicSpec(name=topics.read_points, partitions=1, retention_ms=DAY_MS),
+        port.TopicSpec(name=topics.members, partitions=1, retention_ms=None),
     )
 
 
@@ -71,6 +76,14 @@ async def follow(consumer: port.Consumer, clock: clocks.Clock) -> AsyncIterator[
             continue
         for records in fetched.values():
             yield records
+
+
+def decoded(registry: Registry, record: port.Record) -> Event | None:
+    """The event in `record`; None where it is none."""
+    try:
+        return registry.decode(record.value, record.headers)
+    except ValueError:
+        return None
 
 
 def moved(record: port.NewRecord, topic: str) -> port.NewRecord:

@@ -1,6 +1,6 @@
 """The volume's writer, usable in any process: `async with VolumeWriter(bus, …) as writer: await writer.append(…)`.
 
-It takes the volume over by recovery, gives LSNs, sends each batch to all six copies in one publish call, and runs the
+It takes the volume over by recovery, gives LSNs, sends each batch to all copies in one publish call, and runs the
 quorum tracker's core on the copies' acknowledgements itself: two hops from an append to its acknowledgement.
 It is the shell around the cores; `takeover.py` drives recovery, `requests.py` serves appends through the log.
 """
@@ -16,18 +16,17 @@ from typing import Self
 
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold_events import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume import (
     announcer,
     errors,
+    members,
     reader,
     readpoints,
     redo,
     repairer,
     sender,
-    succession,
     takeover,
     ticking,
     topics,
@@ -64,9 +63,7 @@ class VolumeWriter:
         self.settings = settings or WriterSettings()
         self.topics = layout.topics(volume)
         self.tracker = QuorumTracker()
-        self.recovery = recovery.Recovery(
-            len(layout.COPIES), self.rng.getrandbits(epochs.TAG_BITS), grace_s=self.settings.grace_s
-        )
+        self.recovery = recovery.Recovery(self.rng.getrandbits(epochs.TAG_BITS), grace_s=self.settings.grace_s)
         self.sequencer: sequencer.Sequencer[Waiter] = sequencer.Sequencer(self.settings.limits)
         self.changed = asyncio.Event()
         """Set at each acknowledgement and each tick."""
@@ -74,15 +71,15 @@ class VolumeWriter:
         self.answered_offset = 0  # next offset of `volume.append` to take; every request below has been taken
         self.succeeded = asyncio.Event()
         """Set once this writer also knows which append requests its predecessors took."""
-        self._source = f"/volumes/{volume}/writer"
+        self.source = f"/volumes/{volume}/writer"
         self._heard: dict[str, float] = {}
         self._pumping = False
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._sender = sender.Sender(bus, self.topics.redo, volume.encode(), clock=self.clock)
-        self._sender.on_room, self._sender.on_fatal = self._pump, self.fail
+        self.sender = sender.Sender(bus, self.topics.redo, volume.encode(), clock=self.clock)
+        self.sender.on_room, self.sender.on_fatal = self._pump, self.fail
         self.outlet = redo.RedoOutlet(
-            self._sender, self.recovery, self.sequencer, volume=volume, source=self._source, clock=self.clock
+            self.sender, self.recovery, self.sequencer, volume=volume, source=self.source, clock=self.clock
         )
         self.read_points = readpoints.ReadPointKeeper(bus, registry=registry, clock=self.clock, volume=volume)
         self.outlet.low_water = self.read_points.low_water
@@ -91,7 +88,7 @@ class VolumeWriter:
             bus,
             volume=volume,
             topic=self.topics.durable,
-            source=self._source,
+            source=self.source,
             clock=self.clock,
             state=self._announceable,
             told=lambda: self.outlet.told_lsn >= self.sequencer.durable_lsn,
@@ -104,6 +101,7 @@ class VolumeWriter:
             outlet=self.outlet,
             limits=self.settings.limits,
         )
+        self.members = members.Members(self)
 
     @property
     def epoch(self) -> int:
@@ -138,29 +136,21 @@ class VolumeWriter:
         """Begin to take the volume over; `established` waits for it."""
         await self.bus.create_topics(topics.specs(self.volume))
         await self.reader.__aenter__()
+        await self.members.load()
         acks = port.TopicPartition(self.topics.acks, 0)
-        for record in await topics.last_records(self.bus, self.topics.acks, 2 * len(layout.COPIES)):
-            event = self._decode(record)
-            if isinstance(event, VolumeCopyAcknowledged):
-                self.recovery.newest_seen = max(self.recovery.newest_seen, event.epoch)
         consumer = self.bus.assign([acks], start=port.LATEST)
         end = (await self.bus.offsets(acks)).end
         await consumer.__aenter__()
         await consumer.seek(acks, end)
         self._tasks = [
             asyncio.create_task(self._listen(consumer), name="volume-acks"),
-            asyncio.create_task(ticking.tick(self, self._sender), name="volume-tick"),
-            asyncio.create_task(self._serve(), name="volume-takeover"),
+            asyncio.create_task(ticking.tick(self, self.sender), name="volume-tick"),
+            asyncio.create_task(takeover.hold(self), name="volume-takeover"),
+            asyncio.create_task(self.members.run(), name="volume-members"),
             asyncio.create_task(self.read_points.run(), name="volume-read-points"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._task_done)
-
-    async def _serve(self) -> None:
-        await takeover.take_over(self)
-        self.answered_offset = await succession.succeed(self)
-        self.succeeded.set()
-        await self.announcer.run()
 
     async def established(self) -> None:
         """Return once this writer has the volume. Raises what made it fail."""
@@ -184,7 +174,7 @@ class VolumeWriter:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.repairer.close()
-        await self._sender.close()
+        await self.sender.close()
         await self.reader.__aexit__(None, None, None)
         self.fail(errors.VolumeError("the writer was closed; whether its last appends are durable is not known"))
 
@@ -245,11 +235,12 @@ class VolumeWriter:
     def _quorum_lost(self, what: str, *, since: float, outcome: str) -> errors.QuorumLostError:
         return errors.QuorumLostError(
             what,
-            [copy for copy, heard in self._heard.items() if heard >= since],
+            [copy for copy, heard in self._heard.items() if heard >= since and copy in self.tracker.copies],
             volume=self.volume,
+            membership=self.recovery.membership,
             joining=self.tracker.joining(),
             outcome=outcome,
-            cause=self._sender.last_error,
+            cause=self.sender.last_error,
         )
 
     async def room(self) -> None:
@@ -275,24 +266,18 @@ class VolumeWriter:
         self._pumping = False
         if self.recovery.state is not recovery.State.ESTABLISHED or self.failure is not None:
             return
-        while self._sender.has_room() and (batch := self.sequencer.next_batch(clocks.now_ms(self.clock))):
+        while self.sender.has_room() and (batch := self.sequencer.next_batch(clocks.now_ms(self.clock))):
             self.outlet.send(self.outlet.batch(batch))
         if not self._room.is_set() and not self._is_full():
             self._room.set()
 
     # -- what the copies say ---------------------------------------------------------------------------------------
 
-    def _decode(self, record: port.Record) -> Event | None:
-        try:
-            return self.registry.decode(record.value, record.headers)
-        except ValueError:
-            return None
-
     async def _listen(self, consumer: port.Consumer) -> None:
         try:
             async for records in topics.follow(consumer, self.clock):
                 for record in records:
-                    event = self._decode(record)
+                    event = topics.decoded(self.registry, record)
                     if isinstance(event, VolumeCopyAcknowledged) and event.volume == self.volume:
                         self.on_ack(event)
         finally:
@@ -307,7 +292,9 @@ class VolumeWriter:
         if state is recovery.State.SUPERSEDED:
             self.fail(errors.StaleWriterError(self.volume, self.name, self.epoch, ack))
             return
-        if state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
+        if ack.copy not in self.tracker.copies:
+            self.members.on_other(ack)
+        elif state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
             self.repairer.plan.on_ack(self.tracker.copies[ack.copy], self.epoch, now)
         if advanced and state is recovery.State.ESTABLISHED:
             self.advance()

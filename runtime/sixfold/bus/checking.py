@@ -96,3 +96,8 @@ def settle(
                 f"a row of table {row.table!r} has {size} bytes with its key, a row takes {port.ROW_BYTES_MAX}: split it "
                 "over several keys. Nothing was stored"
             )
+
+
+def fits(spec: port.TopicSpec, partitions: int) -> bool:
+    """Whether a topic that exists with so many partitions is as declared."""
+    return partitions == spec.partitions or (spec.grows and partitions > spec.partitions)

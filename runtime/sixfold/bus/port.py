@@ -124,6 +124,8 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Copies of each partition; None is the cluster's default. The embedded bus has one."""
     replica_zones: tuple[str, ...] = ()
     """Zone of the leader of each partition, in order, where the cluster knows racks; empty leaves it to the cluster."""
+    grows: bool = False
+    """More partitions than declared are no conflict: its owner adds some with time, and addresses each by its number."""
 
 
 class Start(NamedTuple):
@@ -290,14 +292,18 @@ class Bus(Protocol):
     ) -> None: ...
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Make the topics that do not exist. Raises TopicConflictError where one exists with other partitions."""
+        """Make the topics that do not exist. Raises TopicConflictError where one exists with other partitions.
+
+        One that `grows` may have more than it is declared with.
+        """
 
     async def alter_topic(self, spec: TopicSpec) -> None:
         """Give an existing topic the cleanup, retention and record limit of `spec`, and its partitions where it has fewer.
 
         More partitions move keys: the records of a key that are there stay where they are, new ones may go elsewhere.
-        Processes that publish keep to the partitions that they know until they open the bus again; groups hear of new
-        ones by themselves, on Kafka after some minutes. Replication stays as it is. Raises UnknownTopicError, and
+        Processes that publish by key keep to the partitions that they know until they open the bus again, while one that
+        names a new partition reaches it; groups hear of new ones by themselves, on Kafka after some minutes. New
+        partitions have the replicas of `spec`, placed by its zones; those that are there stay where they are. Raises UnknownTopicError, and
         TopicConflictError where the topic has more partitions; nothing is changed then.
         """
 

@@ -72,11 +72,14 @@ class Child:
         )
 
     async def start(self) -> None:
-        """Start it unless it runs; returns when it is ready. Crashes on the way are retried for as long as it takes."""
+        """Start it unless it runs; returns when it is ready, or ended for good.
+
+        Crashes on the way are retried for as long as it takes.
+        """
         if self.state is State.STOPPING:
             await self.until(State.STOPPED)
         self.apply(Happening.START)
-        await self.until(State.RUNNING)
+        await self.until(State.RUNNING, State.STOPPED)
 
     async def stop(self) -> None:
         """Ask it to end and wait until it has; killed where it takes longer than the policy's `stop_s`."""
@@ -156,6 +159,7 @@ class Child:
         """From the start of the process to its end; whatever goes wrong on the way, it has ended then."""
         self._started = self._clock.monotonic()
         self._started_at_ms = clocks.now_ms(self._clock)
+        ended = Happening.EXITED
         try:
             code = await self._run()
         except Exception as error:
@@ -165,12 +169,14 @@ class Child:
         else:
             if self.state is State.STOPPING:
                 self._reason, self._failures = "stopped", 0
+            elif code == lifeline.FINISHED_CODE:
+                self._reason, self._failures, ended = "ended for good; its log says why", 0, Happening.FINISHED
             else:
                 self._reason = self._why(code)
                 ran_s = self._clock.monotonic() - self._started
                 self._failures = restart.failures_after(self._policy, self._failures, ran_s)
         self._process = None
-        self.apply(Happening.EXITED)
+        self.apply(ended)
 
     async def _run(self) -> int:
         """The exit code of a process that was started. Raises OSError where it could not be."""

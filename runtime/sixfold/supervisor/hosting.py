@@ -123,7 +123,9 @@ async def host(hosted: Hosted) -> None:
                     "failed", action="failed", error=f"{type(error).__name__}: {error}", exc_info=unexpected or None
                 )
             raise
-        log.info("ended", action="ended")
+        log.info("ended", action="ended", finished=process.finished)
+        if process.finished and line is not None:
+            raise SystemExit(lifeline.FINISHED_CODE)
 
 
 def _supervisor_lost(process: Process) -> None:

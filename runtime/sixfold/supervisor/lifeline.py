@@ -19,6 +19,9 @@ READY = b"ready\n"
 GRACE_S = 3.0
 """Time that a child has to finish once its supervisor is gone; a new `sixfold up` waits for it."""
 
+FINISHED_CODE = 79
+"""Exit code of a process that ended for good. Neither Python nor a shell gives it, nor sysexits.h (64 to 78)."""
+
 
 class Lifeline:
     """The child's end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,14 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     """It is given the gateway's listening socket."""
 
 
-def plan(capabilities: Iterable[Capability], settings: Settings) -> tuple[ProcessSpec, ...]:
+def plan(
+    capabilities: Iterable[Capability],
+    settings: Settings,
+    current: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+) -> tuple[ProcessSpec, ...]:
     """The processes of the system: every service instance, one process for all functions, the gateway.
+
+    `current` are the instances, by service, of those that are not always the same.
 
     Those without bus access come last, since the gateway is all that they can reach.
     """
@@ -61,7 +67,7 @@ def plan(capabilities: Iterable[Capability], settings: Settings) -> tuple[Proces
         _spec(settings, instance_name(service, options), service.name, options, bus=service.bus)
         for each in capabilities
         for service in each.services
-        for options in service.instances
+        for options in (current or {}).get(service.name, service.instances)
     ]
     if settings.apps or any(each.functions for each in capabilities):
         specs.append(ProcessSpec(name=FUNCTIONS, command=(*_sixfold(settings, bus=True), "run", "--all")))

@@ -29,6 +29,7 @@ class Happening(enum.Enum):
     START = "asked to start"
     READY = "said that it is ready"
     EXITED = "ended"
+    FINISHED = "ended for good"
     STOP = "asked to stop"
     DUE = "time to start again"
 
@@ -49,13 +50,16 @@ TABLE: dict[tuple[State, Happening], tuple[State, Doing]] = {
     (State.STOPPED, Happening.START): (State.STARTING, Doing.SPAWN),
     (State.STARTING, Happening.READY): (State.RUNNING, Doing.NOTHING),
     (State.STARTING, Happening.EXITED): (State.WAITING, Doing.SCHEDULE),
+    (State.STARTING, Happening.FINISHED): (State.STOPPED, Doing.NOTHING),
     (State.STARTING, Happening.STOP): (State.STOPPING, Doing.TERMINATE),
     (State.RUNNING, Happening.EXITED): (State.WAITING, Doing.SCHEDULE),
+    (State.RUNNING, Happening.FINISHED): (State.STOPPED, Doing.NOTHING),
     (State.RUNNING, Happening.STOP): (State.STOPPING, Doing.TERMINATE),
     (State.WAITING, Happening.DUE): (State.STARTING, Doing.SPAWN),
     (State.WAITING, Happening.START): (State.STARTING, Doing.SPAWN),
     (State.WAITING, Happening.STOP): (State.STOPPED, Doing.CANCEL),
     (State.STOPPING, Happening.EXITED): (State.STOPPED, Doing.NOTHING),
+    (State.STOPPING, Happening.FINISHED): (State.STOPPED, Doing.NOTHING),
 }
 """Every change there is; whatever is not listed changes nothing."""
 

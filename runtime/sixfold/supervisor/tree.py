@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from sixfold import bus, catalogue, system
+from sixfold import bus, capability, catalogue, system
 from sixfold import clock as clocks
 from sixfold.bus import opening
 from sixfold.gateway import credentials
@@ -66,6 +66,8 @@ class Tree:
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._policy = policy
         self._children: dict[str, Child] = {}
+        self._opened: bus.Bus | None = None
+        self._listen: socket.socket | None = None
         self._gateway_url = ""
         self._recording = Recording(settings.data_dir, self._system, self._clock)
         self.stopping = asyncio.Event()
@@ -81,9 +83,10 @@ class Tree:
             await self._former_processes_end()
             listen = stack.enter_context(sockets.listening(settings.host, settings.port))
             self._gateway_url = sockets.url_of(listen)
-            await stack.enter_async_context(self._bus())
+            self._opened = await stack.enter_async_context(self._bus())
             credentials.bootstrap(data_dir)
-            self._children = self._make_children(listen)
+            self._listen = listen
+            await self._plan()
             self._recording.write()
             stack.callback(system.clear, data_dir)
             stack.push_async_callback(self._recording.close)
@@ -106,6 +109,8 @@ class Tree:
 
     async def start(self, names: Sequence[str]) -> None:
         """Start the processes that `names` mean; returns when they are ready. Raises UsageError for an unknown one."""
+        if not all(name in self._children for name in names):
+            await self._plan()
         await asyncio.gather(*(self._children[name].start() for name in control.matching(names, list(self._children))))
 
     async def stop(self, names: Sequence[str]) -> None:
@@ -117,25 +122,32 @@ class Tree:
         for child in self._children.values():
             child.kill()
 
-    def _make_children(self, listen: socket.socket) -> dict[str, Child]:
+    async def _plan(self) -> None:
+        """Have a child for each process of the plan as it is now; those that there are stay."""
+        assert self._opened is not None
+        services = [service for each in self._known.capabilities for service in each.services]
+        current = {
+            service.name: await capability.resolve(service.current)(self._opened, self._known.registry)
+            for service in services
+            if service.current is not None
+        }
         environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
         folder = self._settings.data_dir / "logs"
-        return {
-            spec.name: Child(
-                spec,
-                log=folder / f"{spec.name}.log",
-                clock=self._clock,
-                rng=self._rng,
-                environment=environment,
-                listen=listen,
-                policy=self._policy,
-                changed=self._changed,
-            )
-            for spec in plan.plan(self._known.capabilities, self._settings)
-        }
+        for spec in plan.plan(self._known.capabilities, self._settings, current):
+            if spec.name not in self._children:
+                self._children[spec.name] = Child(
+                    spec,
+                    log=folder / f"{spec.name}.log",
+                    clock=self._clock,
+                    rng=self._rng,
+                    environment=environment,
+                    listen=self._listen,
+                    policy=self._policy,
+                    changed=self._changed,
+                )
 
     @contextlib.asynccontextmanager
-    async def _bus(self) -> AsyncIterator[None]:
+    async def _bus(self) -> AsyncIterator[bus.Bus]:
         """The bus with every topic made."""
         url, data_dir = self._settings.bus_url, self._settings.data_dir
         async with contextlib.AsyncExitStack() as stack:
@@ -149,7 +161,7 @@ class Tree:
                     "or leave --bus away for the embedded bus"
                 ) from None
             await opened.create_topics(self._known.topics_to_make(await opened.topics()))
-            yield
+            yield opened
 
     async def _former_processes_end(self) -> None:
         """Wait for the children of a supervisor that was killed: they notice, finish, and end by themselves."""

@@ -52,7 +52,7 @@ class InsideVolume:
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if task.done():
-            task.result()
+            task.result()  # or it has nothing to do any more
         self._running[name] = process, task
 
     async def run_to_end(self, name: str) -> None:
@@ -72,6 +72,11 @@ class InsideVolume:
             process, task = self._running.pop(name)
             process.stopping.set()
             await asyncio.gather(task, return_exceptions=True)
+
+    def ended(self, name: str) -> bool:
+        """Whether a service returned by itself, for good."""
+        process, task = self._running[name]
+        return task.done() and task.exception() is None and process.finished
 
     async def close(self) -> None:
         await self.stop(*self._running)

@@ -6,10 +6,12 @@ from sixfold_events.volume import (
     VolumeCopyAcknowledged,
     VolumeCopyAdmitted,
     VolumeEpochBumped,
+    VolumeMembershipChanged,
     VolumeRangeTruncated,
     VolumeRedoBatch,
 )
 from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core.membership import Membership, event_of
 
 E1, E2, E3 = (epochs.make(counter, 7) for counter in (1, 2, 3))
 
@@ -47,6 +49,11 @@ def truncation(epoch: int, durable_lsn: int, *, source: int) -> VolumeRangeTrunc
 def admission(last_lsn: int, *, epoch: int = E1, incarnation: int = 1, copy: str = "a1") -> VolumeCopyAdmitted:
     """The writer of `epoch` lets a copy count again that holds everything up to `last_lsn`."""
     return VolumeCopyAdmitted(volume="default", epoch=epoch, copy=copy, incarnation=incarnation, last_lsn=last_lsn)
+
+
+def membership(told: Membership) -> VolumeMembershipChanged:
+    """A writer's word on the copies of the volume."""
+    return event_of(told, "default")
 
 
 def ack(copy: str, lsn: int, *, epoch: int = E1, log_epoch: int | None = None, sequence: int = 1, cpl: int | None = None,

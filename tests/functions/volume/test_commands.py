@@ -253,7 +253,7 @@ def _damage_to_a_backup_is_named(sixfold: Sixfold, tmp_path: Path) -> None:
 def test_without_a_running_system_the_commands_say_so(tmp_path: Path) -> None:
     """Reading finds no copy, stopping finds no supervisor; each says what to do."""
     made = Sixfold(tmp_path / "data")
-    assert "none of the six copies answers; start it: sixfold volume start all" in made.bad("volume", "read", code=1)
+    assert "none of its copies answers; start it: sixfold volume start all" in made.bad("volume", "read", code=1)
     assert "sixfold up" in made.bad("volume", "stop", "a", code=2)
     process = made.start("volume", "follow", "--from", "1")
     try:

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import FIRST
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Power, Quorum
 
 DRAWING = [
@@ -30,6 +31,54 @@ def test_what_a_volume_can_do_with_the_copies_that_answer(drawing: str, power: P
     marks = drawing.replace(" ", "")
     answering = [copy for copy, mark in zip(layout.COPIES, marks, strict=True) if mark == "#"]
     assert FOUR_OF_SIX.power(answering) is power
+
+
+JOINT = [
+    # zone a                      zone b  zone c   while a3 replaces a2
+    # a1   a2, replaced   a3, new
+    ("#    #              #       ##      ##", Power.WRITE),
+    ("#    .              #       ##      ##", Power.WRITE),  # the old copy is gone: why it is replaced
+    ("#    #              .       ##      ##", Power.WRITE),  # the new one does not count yet
+    ("#    .              .       ##      ##", Power.WRITE),  # both: four of five in each set, with one to spare
+    (".    #              #       ##      ##", Power.WRITE),
+    (".    .              .       ##      ##", Power.WRITE),  # the whole zone
+    ("#    .              .       .#      ##", Power.WRITE),
+    (".    #              .       .#      ##", Power.READ),  # four of the old set, three of the new one
+    (".    .              #       .#      ##", Power.READ),
+    (".    .              .       .#      ##", Power.READ),  # AZ+1
+    ("#    #              #       ..      .#", Power.READ),  # all of zone a, three of each set with c2
+    ("#    .              #       ..      .#", Power.PARTIAL),  # three of the new set, two of the old one
+    ("#    #              .       ..      .#", Power.PARTIAL),
+    (".    .              #       ..      ..", Power.PARTIAL),
+    (".    .              .       ..      ..", Power.NONE),
+]
+
+
+@pytest.mark.parametrize(("drawing", "power"), JOINT)
+def test_what_a_volume_can_do_while_a_copy_is_replaced(drawing: str, power: Power) -> None:
+    """Whatever needs a quorum needs one in the old set and one in the new one."""
+    names = ("a1", "a2", "a3", "b1", "b2", "c1", "c2")
+    answering = [copy for copy, mark in zip(names, drawing.replace(" ", ""), strict=True) if mark == "#"]
+    assert FOUR_OF_SIX.power(answering, FIRST.replacing("a2").counting) is power
+
+
+@pytest.mark.parametrize(
+    ("a1", "a2", "a3", "rest", "durable"),
+    [
+        (9, 9, 9, (9, 9, 9, 9), 9),
+        (9, 9, 0, (9, 9, 5, 5), 5),  # four of the old set hold 9, of the new one only three
+        (9, 0, 9, (9, 9, 5, 5), 5),
+        (9, 9, 9, (9, 9, 5, 5), 9),
+        (9, None, None, (9, 9, 7, 7), 7),
+    ],
+)
+def test_the_durable_lsn_of_two_sets_is_the_lower_one(
+    a1: int, a2: int | None, a3: int | None, rest: tuple[int, ...], durable: int
+) -> None:
+    """Each set has its fourth-highest."""
+    lsns = {"a1": a1, "a2": a2, "a3": a3, **dict(zip(("b1", "b2", "c1", "c2"), rest, strict=True))}
+    held = {copy: lsn for copy, lsn in lsns.items() if lsn is not None}
+    assert FOUR_OF_SIX.joint_durable_lsn(held, FIRST.replacing("a2").counting) == durable
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Rig:
 
     def send(self, *names: str) -> None:
         for name in names:
-            self.sender.send(senders.Parcel(name.encode(), ()))
+            self.sender.send(senders.Parcel(name.encode(), ()), layout.COPIES)
 
     async def stored(self, copy: str) -> list[str]:
         """What is in a copy's partition."""

@@ -69,7 +69,7 @@ def test_how_a_copy_stands_to_an_epoch(epoch: int, log_epoch: int, expected: Sta
 
 def recovery_with(*acks_: tuple[str, int, int]) -> Recovery:
     """A recovery that heard of (copy, log epoch, SCL) and whose grace is over."""
-    recovery = Recovery(6, 7, grace_s=1.0)
+    recovery = Recovery(7, grace_s=1.0)
     epoch = recovery.begin(E2)
     for copy, log_epoch, lsn in acks_:
         recovery.on_ack(ack(copy, lsn, epoch=epoch, log_epoch=log_epoch), 0.0)
@@ -92,7 +92,7 @@ def test_the_source_is_chosen_by_epoch_first_and_by_lsn_second() -> None:
 
 def test_recovery_does_not_wait_for_the_grace_when_all_six_answer() -> None:
     """Six answers are all there can be."""
-    recovery = Recovery(6, 7, grace_s=1.0)
+    recovery = Recovery(7, grace_s=1.0)
     epoch = recovery.begin()
     for copy in COPIES:
         recovery.on_ack(ack(copy, 1, epoch=epoch, log_epoch=0), 0.0)
@@ -213,7 +213,7 @@ def test_a_copy_that_lost_its_log_counts_neither_for_a_write_nor_for_a_recovery(
     tracker.on_ack(ack("b2", 5, sequence=2))
     assert tracker.durable_lsn == 5
 
-    recovery = Recovery(6, 7, grace_s=1.0)
+    recovery = Recovery(7, grace_s=1.0)
     epoch = recovery.begin()
     for copy, joining in (("a1", False), ("b1", False), ("c1", True)):
         recovery.on_ack(ack(copy, 1, epoch=epoch, log_epoch=0, joining=joining), 0.0)

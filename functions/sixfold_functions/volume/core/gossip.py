@@ -143,6 +143,11 @@ class GossipPlan:
         """Peers that answered in this round."""
         self._outstanding: Ask | None = None
 
+    def use(self, peers: Sequence[str]) -> None:
+        """Ask these from the next round on: the volume's copies changed."""
+        self._peers = tuple(peers)
+        self._unheard.intersection_update(peers)
+
     def due(self, mine: Own, now: float) -> Ask | None:
         """Whom to ask now, for a copy that is at `mine`. Call it now and then, and after each answer."""
         if self._outstanding is not None:

@@ -5,7 +5,7 @@ A copy's partition number is its own for ever; a copy that replaces another take
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 DEFAULT_VOLUME = "default"
@@ -21,6 +21,7 @@ class Place(NamedTuple):
 
 
 PLACES = (
+    # The six copies that every volume begins with; `membership.py` has what became of them.
     Place("a1", "a", 0),
     Place("a2", "a", 1),
     Place("b1", "b", 2),
@@ -31,6 +32,7 @@ PLACES = (
 COPIES = tuple(place.copy for place in PLACES)
 ZONES = tuple(dict.fromkeys(place.zone for place in PLACES))
 PARTITION = {place.copy: place.partition for place in PLACES}
+Places = Sequence[Place]
 
 
 class Topics(NamedTuple):
@@ -44,28 +46,33 @@ class Topics(NamedTuple):
     read_results: str
     status: str
     read_points: str
+    members: str
 
 
 def topics(volume: str) -> Topics:
     """The default volume has the plain names, another its own name at the end."""
     suffix = "" if volume == DEFAULT_VOLUME else f".{volume}"
-    names = ("redo", "acks", "append", "durable", "reads", "read.results", "status", "read.points")
+    names = ("redo", "acks", "append", "durable", "reads", "read.results", "status", "read.points", "members")
     return Topics(*(f"volume.{name}{suffix}" for name in names))
 
 
-def by_zone(copies: Iterable[str]) -> dict[str, list[str]]:
+def by_zone(copies: Iterable[str], places: Places = PLACES) -> dict[str, list[str]]:
     """The given copies in their zones; every zone is there, an empty one too."""
     given = set(copies)
-    return {zone: [place.copy for place in PLACES if place.zone == zone and place.copy in given] for zone in ZONES}
+    return {zone: [place.copy for place in places if place.zone == zone and place.copy in given] for zone in ZONES}
 
 
-def expand(name: str) -> tuple[str, ...]:
+def expand(name: str, places: Places = PLACES) -> tuple[str, ...]:
     """The copies that a person means by a copy, a zone or `all`; none for an unknown name."""
-    if name == "all":
-        return COPIES
-    return tuple(place.copy for place in PLACES if name in (place.copy, place.zone))
+    return tuple(place.copy for place in places if name in (place.copy, place.zone, "all"))
 
 
-def describe(copies: Iterable[str]) -> str:
+def describe(copies: Iterable[str], places: Places = PLACES) -> str:
     """`zone a: a1, a2; zone b: b1; zone c: none`."""
-    return "; ".join(f"zone {zone}: {', '.join(names) or 'none'}" for zone, names in by_zone(copies).items())
+    return "; ".join(f"zone {zone}: {', '.join(names) or 'none'}" for zone, names in by_zone(copies, places).items())
+
+
+def following(zone: str, places: Places) -> Place:
+    """The place of the next copy in `zone`: a name and a partition that none of `places` ever had."""
+    number = max(int(place.copy[len(zone) :]) for place in places if place.zone == zone) + 1
+    return Place(f"{zone}{number}", zone, max(place.partition for place in places) + 1)

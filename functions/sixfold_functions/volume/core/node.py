@@ -22,14 +22,23 @@ from sixfold_events.volume import (
     VolumeCopyAcknowledged,
     VolumeCopyAdmitted,
     VolumeEpochBumped,
+    VolumeMembershipChanged,
     VolumeRangeTruncated,
     VolumeRedoBatch,
     VolumeRestored,
 )
+from sixfold_functions.volume.core.membership import FIRST, of_event
 from sixfold_functions.volume.core.prefix import End, Entry, Prefix, PrefixState
 
 P = TypeVar("P")
-Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted | VolumeRestored
+Redo = (
+    VolumeRedoBatch
+    | VolumeEpochBumped
+    | VolumeRangeTruncated
+    | VolumeCopyAdmitted
+    | VolumeMembershipChanged
+    | VolumeRestored
+)
 
 
 class NodeState(msgspec.Struct, Generic[P], frozen=True):
@@ -50,6 +59,7 @@ class NodeState(msgspec.Struct, Generic[P], frozen=True):
     origin: VolumeRestored | None = None
     beginning: VolumeRangeTruncated | None = None
     low_water_lsn: int = 0
+    membership: VolumeMembershipChanged | None = None
 
 
 def entry_of(event: VolumeRedoBatch, place: P) -> Entry[P]:
@@ -96,6 +106,14 @@ class StorageNode(Generic[P]):
         """Highest of those of `epoch`'s writer; an older writer's clock may have been ahead."""
         self.origin: VolumeRestored | None = None
         """Whose past this volume has, where it was restored from a backup."""
+        self.membership = FIRST
+        self.membership_event: VolumeMembershipChanged | None = None
+        """The word that `membership` comes from; None where no writer ever said anything."""
+
+    @property
+    def removed(self) -> bool:
+        """Whether the volume goes on without this copy."""
+        return self.membership.is_removed(self.copy)
 
     @property
     def settled_lsn(self) -> int:
@@ -141,6 +159,8 @@ class StorageNode(Generic[P]):
                 changed = self._admit(event) or changed
             case VolumeRestored():
                 changed = self._begin_restored(event) or changed
+            case VolumeMembershipChanged():
+                changed = self._members(event) or changed
             case VolumeRedoBatch():
                 changed = self._batch(event, place) or changed
         return changed
@@ -178,6 +198,13 @@ class StorageNode(Generic[P]):
         self._admitted_lsn = event.last_lsn
         self.prefix.seen_lsn = max(self.prefix.seen_lsn, event.last_lsn)
         self._connect()
+        return True
+
+    def _members(self, event: VolumeMembershipChanged) -> bool:
+        told = of_event(event)
+        if told.key <= self.membership.key:
+            return False
+        self.membership, self.membership_event = told, event
         return True
 
     def _batch(self, event: VolumeRedoBatch, place: P) -> bool:
@@ -248,6 +275,9 @@ class StorageNode(Generic[P]):
             joining=self.joining,
             clock_ms=self.clock_ms,
             heard_ms=self._heard_ms,
+            membership_version=self.membership.version,
+            membership_epoch=self.membership.epoch,
+            membership_settled=self.membership.settled,
         )
 
     def readable_lsn(self, epoch: int, durable_lsn: int) -> int:
@@ -273,6 +303,7 @@ class StorageNode(Generic[P]):
             low_water_lsn=self.low_water_lsn,
             heard_ms=self._heard_ms,
             origin=self.origin,
+            membership=self.membership_event,
         )
 
     def restore(self, state: NodeState[P]) -> None:
@@ -283,4 +314,6 @@ class StorageNode(Generic[P]):
         self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
         self.clock_ms, self.low_water_lsn = state.clock_ms, state.low_water_lsn
         self.beginning, self.origin, self._heard_ms = state.beginning, state.origin, state.heard_ms
+        self.membership_event = state.membership
+        self.membership = FIRST if state.membership is None else of_event(state.membership)
         self.prefix.restore(state.prefix)

@@ -2,14 +2,20 @@
 
 A write quorum of 4 and a read quorum of 3 meet in at least one copy (4 + 3 > 6), and two write quorums meet (4 + 4 > 6).
 With two copies in each zone, writes survive the loss of a zone, and data that of a zone and one more copy ("AZ+1").
-Source: Verbitski et al., "Amazon Aurora", SIGMOD 2017, section 2.1.
+While a copy is being replaced, two sets of six count: whatever needs a quorum needs one in each of them.
+Sources: Verbitski et al., "Amazon Aurora", SIGMOD 2017, section 2.1; SIGMOD 2018, section 4.1 (membership changes).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from sixfold_functions.volume.core import layout
+
+Sets = Sequence[Sequence[str]]
+"""Sets of six copies that count: one, or two while a copy is being replaced."""
 
 
 class Power(enum.Enum):
@@ -38,13 +44,25 @@ class Quorum:
         ranked = sorted(lsns, reverse=True)
         return ranked[self.write - 1] if len(ranked) >= self.write else 0
 
-    def power(self, answering: Collection[str]) -> Power:
+    def joint_durable_lsn(self, lsns: Mapping[str, int], sets: Sets) -> int:
+        """The highest LSN that a write quorum of each set holds, from the LSNs of the copies that count."""
+        return min(self.durable_lsn(lsns[copy] for copy in members if copy in lsns) for members in sets)
+
+    def writes(self, copies: Collection[str], sets: Sets) -> bool:
+        """Whether `copies` have a write quorum of each set."""
+        return all(sum(copy in copies for copy in members) >= self.write for members in sets)
+
+    def reads(self, copies: Collection[str], sets: Sets) -> bool:
+        """Whether `copies` have a read quorum of each set."""
+        return all(sum(copy in copies for copy in members) >= self.read for members in sets)
+
+    def power(self, answering: Collection[str], sets: Sets = (layout.COPIES,)) -> Power:
         """What can be done with the `answering` copies."""
-        if len(answering) >= self.write:
+        if self.writes(answering, sets):
             return Power.WRITE
-        if len(answering) >= self.read:
+        if self.reads(answering, sets):
             return Power.READ
-        return Power.PARTIAL if answering else Power.NONE
+        return Power.PARTIAL if any(copy in answering for members in sets for copy in members) else Power.NONE
 
 
 FOUR_OF_SIX = Quorum()

@@ -2,7 +2,9 @@
 
 1. BUMPING: the new epoch goes into all six partitions. Once three copies have stored it, no write quorum of an older
    epoch can form any more, and one of the three holds every durable record. (A copy that lost its log and is being
-   filled is none of the three.)
+   filled is none of the three.) A writer may begin with an old membership: where one of the copies reports a newer one,
+   that is learnt from it and the bump goes to its members as well, until three copies of each set that counts, and of
+   each that counted in the version before, have reported none that is newer.
 2. GATHERING: a short grace for the other copies, so that fewer records need to be sent again.
 3. TRUNCATING: the copy with the highest (log epoch, SCL) is the source; its last consistency point is where the epoch
    begins, and everything above is annulled in all partitions.
@@ -20,8 +22,10 @@ import enum
 from dataclasses import dataclass
 
 from sixfold_events.volume import VolumeCopyAcknowledged
+from sixfold_functions.volume.core import changing
 from sixfold_functions.volume.core import epoch as epochs
-from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
+from sixfold_functions.volume.core.membership import FIRST, Membership
+from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum, Sets
 
 
 class State(enum.Enum):
@@ -40,15 +44,18 @@ class Happened(enum.Enum):
     ALL_OR_GRACE_OVER = "all copies answered, or the grace is over"
     TRUNCATION_SENT = "truncation sent"
     WRITE_QUORUM = "write quorum has caught up"
+    MEMBERS_LEARNT = "newer membership learnt"
     NEWER_EPOCH = "newer epoch seen"
 
 
 TRANSITIONS: dict[tuple[State, Happened], State] = {
     (State.IDLE, Happened.BEGUN): State.BUMPING,
     (State.BUMPING, Happened.READ_QUORUM): State.GATHERING,
+    (State.BUMPING, Happened.MEMBERS_LEARNT): State.BUMPING,
     (State.BUMPING, Happened.NEWER_EPOCH): State.IDLE,
     (State.BUMPING, Happened.BEGUN): State.BUMPING,
     (State.GATHERING, Happened.ALL_OR_GRACE_OVER): State.TRUNCATING,
+    (State.GATHERING, Happened.MEMBERS_LEARNT): State.BUMPING,
     (State.GATHERING, Happened.NEWER_EPOCH): State.IDLE,
     (State.TRUNCATING, Happened.TRUNCATION_SENT): State.FILLING,
     (State.TRUNCATING, Happened.NEWER_EPOCH): State.IDLE,
@@ -74,7 +81,9 @@ class Beginning:
 class Recovery:
     """One writer's way to the volume. The shell publishes what the states ask for."""
 
-    def __init__(self, copies: int, tag: int, *, grace_s: float, quorum: Quorum = FOUR_OF_SIX) -> None:
+    def __init__(
+        self, tag: int, *, grace_s: float, membership: Membership = FIRST, quorum: Quorum = FOUR_OF_SIX
+    ) -> None:
         self.state = State.IDLE
         self.epoch = epochs.NONE
         self.beginning: Beginning | None = None
@@ -82,7 +91,8 @@ class Recovery:
         """What each copy that has stored the bump holds."""
         self.newest_seen = epochs.NONE
         self.superseded_by: VolumeCopyAcknowledged | None = None
-        self._copies = copies
+        self.membership = membership
+        """The newest that is known."""
         self._tag = tag
         self._grace_s = grace_s
         self._grace_until: float | None = None
@@ -102,6 +112,8 @@ class Recovery:
     def on_ack(self, ack: VolumeCopyAcknowledged, now: float) -> None:
         """Take a copy's word."""
         self.newest_seen = max(self.newest_seen, ack.epoch)
+        if ack.copy not in self.membership.members:
+            return  # it has nothing to say here, not even that there is a newer writer
         if ack.epoch > self.epoch and (self.state, Happened.NEWER_EPOCH) in TRANSITIONS:
             self._move(Happened.NEWER_EPOCH)
             if self.state is State.SUPERSEDED:
@@ -114,16 +126,39 @@ class Recovery:
             return
         if gathering and not ack.joining:
             self.reports[ack.copy] = ack
-        if self.state is State.BUMPING and len(self.reports) >= self._quorum.read:
+        self._count(now)
+        self.on_time(now)
+
+    def _count(self, now: float) -> None:
+        if self.state is State.BUMPING and not self.newer() and self._quorum.reads(self.reports, self._sets):
             self._move(Happened.READ_QUORUM)
             self._grace_until = now + self._grace_s
-        self.on_time(now)
+
+    @property
+    def _sets(self) -> Sets:
+        return self.membership.counting
+
+    def newer(self) -> list[str]:
+        """Copies whose membership is newer than the one that is known: one of them must be asked for it."""
+        return [copy for copy, ack in self.reports.items() if changing.is_newer(ack, self.membership)]
+
+    def learn(self, membership: Membership, now: float) -> bool:
+        """A copy, or whoever keeps a hint, has this membership. True if it is newer and the bump is due to its members."""
+        if membership.key <= self.membership.key or (self.state, Happened.MEMBERS_LEARNT) not in TRANSITIONS:
+            return False
+        self.membership = membership
+        self.reports = {copy: ack for copy, ack in self.reports.items() if copy in membership.members}
+        self._move(Happened.MEMBERS_LEARNT)
+        self._count(now)
+        return True
 
     def on_time(self, now: float) -> None:
         """Let the grace run out."""
         if self.state is not State.GATHERING or self._grace_until is None:
             return
-        if len(self.reports) == self._copies or now >= self._grace_until:
+        if self.newer():
+            return  # a copy that came late knows of a later change
+        if len(self.reports) == len(self.membership.members) or now >= self._grace_until:
             source = max(self.reports.values(), key=lambda ack: (ack.log_epoch, ack.complete_lsn, ack.copy))
             self.beginning = Beginning(source)
             self._move(Happened.ALL_OR_GRACE_OVER)

@@ -121,6 +121,10 @@ class RepairPlan:
         if (gap := self._gaps.get(copy)) is not None:
             gap.sent_lsn = max(gap.sent_lsn, last_lsn)
 
+    def keep(self, copies: Collection[str]) -> None:
+        """Only these are members still."""
+        self._gaps = {copy: gap for copy, gap in self._gaps.items() if copy in copies}
+
     def copies(self) -> list[str]:
         """Copies that lack something."""
         return sorted(self._gaps)

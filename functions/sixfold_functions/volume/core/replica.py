@@ -25,13 +25,21 @@ from sixfold_events.volume import (
     VolumeCopyAdmitted,
     VolumeDurableAdvanced,
     VolumeEpochBumped,
+    VolumeMembershipChanged,
     VolumeRangeTruncated,
     VolumeRedoBatch,
     VolumeRestored,
 )
 from sixfold_functions.volume.core.lag import LagMeter
 
-Redo = VolumeRedoBatch | VolumeEpochBumped | VolumeRangeTruncated | VolumeCopyAdmitted | VolumeRestored
+Redo = (
+    VolumeRedoBatch
+    | VolumeEpochBumped
+    | VolumeRangeTruncated
+    | VolumeCopyAdmitted
+    | VolumeMembershipChanged
+    | VolumeRestored
+)
 
 HELD_RECORDS_MAX = 200_000
 HELD_BYTES_MAX = 134_217_728
@@ -105,7 +113,7 @@ class Replica:
                     self._hold(event)
             case VolumeRangeTruncated():
                 self._truncate(event)
-            case VolumeEpochBumped() | VolumeCopyAdmitted() | VolumeRestored():
+            case VolumeEpochBumped() | VolumeCopyAdmitted() | VolumeMembershipChanged() | VolumeRestored():
                 return  # nothing is known of the new epoch yet; the old one's durable records stay durable
         self._advance()
 

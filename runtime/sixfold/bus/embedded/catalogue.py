@@ -39,7 +39,7 @@ class Catalogue:
             existing = self.topics[spec.name].spec if spec.name in self.topics else new.get(spec.name)
             if existing is None:
                 new[spec.name] = spec
-            elif existing.partitions != spec.partitions:
+            elif not checking.fits(spec, existing.partitions):
                 raise port.TopicConflictError(
                     f"topic {spec.name!r} exists with {existing.partitions} partitions, {spec.partitions} were "
                     "declared; declare as many as it has, or delete it first"

@@ -45,7 +45,9 @@ async def alter(admin: topics.TopicAdmin, spec: port.TopicSpec, settings: kafka_
         )
     await _configure(admin, spec.name, specs.configs(spec, settings))
     if spec.partitions > count:
-        more = {spec.name: NewPartitions(spec.partitions)}
+        placed = specs.place(spec, await admin.racks() if spec.replica_zones else {})
+        assigned = [placed[partition] for partition in range(count, spec.partitions)] if placed else None
+        more = {spec.name: NewPartitions(spec.partitions, assigned)}
         try:
             await admin.call("adding partitions", lambda client: client.create_partitions(more))
         except port.BusUnavailableError as error:

@@ -183,6 +183,9 @@ class Publisher:
         placed = []
         for record in records:
             topic = self._admin.known(record.topic) or await self._admin.find(record.topic)
+            if record.partition is not None and record.partition >= topic.partitions:
+                topic = await self._admin.again(record.topic)  # it may have got more meanwhile
+                await self.refresh()
             size = checking.size_bytes(record.key, record.value, record.headers)
             if size > topic.record_bytes_max:
                 raise port.RecordTooLargeError(

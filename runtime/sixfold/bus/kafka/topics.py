@@ -156,6 +156,11 @@ class TopicAdmin:
         self._known[name] = topic
         return topic
 
+    async def again(self, name: str) -> Topic:
+        """The topic as it is now, whatever is remembered of it. Raises UnknownTopicError."""
+        self.forget(name)
+        return await self.find(name)
+
     async def check(self, partition: port.TopicPartition) -> None:
         """Raise UsageError where the topic does not have the partition, UnknownTopicError where there is no topic."""
         if partition.partition >= (await self.find(partition.topic)).partitions:
@@ -192,14 +197,14 @@ class TopicAdmin:
         counts = {name: len(found["partitions"]) for name, found in existing.items()}
         new_specs: dict[str, port.TopicSpec] = {}
         for spec in declared:
-            if counts.setdefault(spec.name, spec.partitions) != spec.partitions:
+            if not checking.fits(spec, counts.setdefault(spec.name, spec.partitions)):
                 raise specs.conflict(spec, counts[spec.name])
             if spec.name not in existing:
                 new_specs.setdefault(spec.name, spec)
         missing = list(new_specs.values())
         if not missing:
             return
-        racks = await self._racks() if any(spec.replica_zones for spec in missing) else {}
+        racks = await self.racks() if any(spec.replica_zones for spec in missing) else {}
         new = [self._new_topic(spec, specs.place(spec, racks)) for spec in missing]
         answer = await self.call("creating topics", lambda client: client.create_topics(new))
         for name, code, *message in answer.topic_errors:
@@ -222,7 +227,8 @@ class TopicAdmin:
             new.replication_factor = -1  # the cluster's default; aiokafka's constructor does not know it
         return new
 
-    async def _racks(self) -> dict[int, str]:
+    async def racks(self) -> dict[int, str]:
+        """The brokers' zones by node id."""
         cluster = await self.call("describing the cluster", lambda client: client.describe_cluster())
         return {broker["node_id"]: broker["rack"] for broker in cluster["brokers"] if broker["rack"]}
 

@@ -1,0 +1,83 @@
+"""What a volume's writers announced about its copies: where everyone but the copies themselves looks for them.
+
+The topic keeps everything: it is small, and a writer that was followed may have put its last word behind its successor's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sixfold.bus import ends, port
+from sixfold_events.registry import Registry
+from sixfold_events.volume import VolumeMembersAnnounced, VolumeReplaceRequested
+from sixfold_functions.volume import topics
+from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import FIRST, Membership, of_event
+
+
+class Roster:
+    """The newest membership that was announced, and the requests that nobody answered."""
+
+    def __init__(self, registry: Registry, volume: str) -> None:
+        self._registry = registry
+        self._volume = volume
+        self.membership = FIRST
+        self.places: dict[layout.Place, None] = dict.fromkeys(FIRST.places)
+        """Every place that any writer ever gave to a copy."""
+        self.requests: dict[str, VolumeReplaceRequested] = {}
+        """By their ids, in order."""
+
+    def hear(self, record: port.Record) -> VolumeMembersAnnounced | VolumeReplaceRequested | None:
+        """Take in a record of the topic; what it is, if it is of this volume."""
+        event = topics.decoded(self._registry, record)
+        if isinstance(event, VolumeMembersAnnounced) and event.volume == self._volume:
+            self.requests.pop(event.request_id, None)
+            told = of_event(event.membership)
+            self.places.update(dict.fromkeys(told.places))
+            if told.key > self.membership.key:
+                self.membership = told
+            return event
+        if isinstance(event, VolumeReplaceRequested) and event.volume == self._volume:
+            self.requests[event.request_id] = event
+            return event
+        return None
+
+
+def partition(volume: str) -> port.TopicPartition:
+    """Where announcements and requests are."""
+    return port.TopicPartition(layout.topics(volume).members, 0)
+
+
+async def load(bus: port.Bus, registry: Registry, volume: str) -> tuple[Roster, int]:
+    """All that was announced so far, and the offset behind it."""
+    roster, place = Roster(registry, volume), partition(volume)
+    start, end = await bus.offsets(place)
+    if start < end:
+        async with bus.assign([place]) as consumer:
+            async for batch in ends.read_up_to(consumer, {place: end}):
+                for record in batch:
+                    if record.offset < end:
+                        roster.hear(record)
+    return roster, end
+
+
+async def grow(bus: port.Bus, volume: str, membership: Membership) -> None:
+    """Give each copy of `membership` its partitions, with their leaders in its zone; doing it again changes nothing."""
+    zone_of = {place.partition: place.zone for place in membership.places}
+    count = max(zone_of) + 1
+    if count == len(layout.PLACES):
+        return
+    zones = tuple(zone_of[number] for number in range(count))
+    existing = await bus.topics()
+    for spec in topics.specs(volume):
+        if spec.grows and existing[spec.name].partitions < count:
+            grown = msgspec.structs.replace(
+                existing[spec.name], partitions=count, replication=spec.replication, replica_zones=zones, grows=True
+            )
+            await bus.alter_topic(grown)
+
+
+async def current(bus: port.Bus, registry: Registry) -> list[dict[str, str]]:
+    """The copies of the default volume whose processes are to run: its members as they are now."""
+    roster, _ = await load(bus, registry, layout.DEFAULT_VOLUME)
+    return [{"copy": copy} for copy in roster.membership.members]
