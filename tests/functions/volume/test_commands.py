@@ -184,6 +184,7 @@ def _all_start_again(sixfold: Sixfold) -> None:
 
 def _backups_are_restored(sixfold: Sixfold, tmp_path: Path) -> None:
     """A clone has what was acknowledged just now, a volume restored to a moment what was there then."""
+    eventually(lambda: sixfold.json("volume", "backups"), "there is a backup")
     (listed,) = sixfold.json("volume", "backups")
     assert (listed["volume"], listed["gap"]) == ("default", False)
     last_lsn = sixfold.json("volume", "append", "--data", "newest", "--timeout", "60")["last_lsn"]
