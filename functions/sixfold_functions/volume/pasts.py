@@ -7,18 +7,25 @@ is imported only where a volume has a past.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from sixfold.bus import port
+from sixfold.process import Process
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeReadRequested, VolumeRestored
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import files
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.encryption import settings
 from sixfold_functions.volume.encryption.keyring import Keyring
+
+if TYPE_CHECKING:
+    from sixfold_functions.volume.backup.archive import Archive
 
 
 async def origin_of(bus: port.Bus, volume: str, name: str, registry: Registry) -> VolumeRestored | None:
@@ -39,14 +46,13 @@ async def origin_of(bus: port.Bus, volume: str, name: str, registry: Registry) -
                     return event if isinstance(event, VolumeRestored) and event.volume == volume else None
 
 
-async def make(
-    bus: port.Bus, volume: str, name: str, folder: Path, *, registry: Registry, keyring: Keyring, now_ms: int
-) -> None:
+async def make(process: Process, volume: str, name: str, folder: Path, *, keyring: Keyring, now_ms: int) -> None:
     """Make the copy's log if its volume has a past and the copy has none. Raises what `building.build` raises."""
+    bus, registry = process.require_bus(), process.registry
     origin = await origin_of(bus, volume, name, registry)
     if origin is None or not _is_empty(folder, volume, name, registry, keyring, now_ms):
         return
-    from sixfold_functions.volume.backup import archive, building, store
+    from sixfold_functions.volume.backup import building
 
     structlog.get_logger().info(
         "the copy gets its volume's past",
@@ -58,8 +64,9 @@ async def make(
         last_lsn=origin.last_lsn,
     )
 
+    source = await _archive(process, origin)
+
     def work() -> None:
-        source = archive.Archive(store.open_store(origin.url), origin.source)
         source.refresh()
         building.build({name: folder}, origin, source, registry=registry, keyring=keyring, now_ms=now_ms)
 
@@ -79,14 +86,22 @@ def _is_empty(folder: Path, volume: str, name: str, registry: Registry, keyring:
         copy.close()
 
 
-def connect(copy: copies.Copy) -> None:
-    """Let a clone's copy read its past. Nothing is read yet: a store that is away keeps no copy from its work."""
+async def connect(copy: copies.Copy, process: Process) -> None:
+    """Let a clone's copy read its past. Only the keys are read now: they are asked for before it serves."""
     origin = copy.shared.origin
     if origin is None:
         return
-    from sixfold_functions.volume.backup import archive, past, store
+    from sixfold_functions.volume.backup import past
 
-    copy.shared.past = past.SharedPast(archive.Archive(store.open_store(origin.url), origin.source), origin)
+    copy.shared.past = past.SharedPast(await _archive(process, origin), origin)
+
+
+async def _archive(process: Process, origin: VolumeRestored) -> Archive:
+    from sixfold_functions.volume.backup import archive, keys, store
+
+    found = archive.Archive(store.open_store(origin.url), origin.source)
+    await keys.unlock(process, found, settings.read(process.options, os.environ))
+    return found
 
 
 async def prepare(copy: copies.Copy, request: VolumeReadRequested) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -279,14 +279,14 @@ async def run(process: Process) -> None:
         process.finished = True
         return
     await roster.grow(bus, volume, announced)
-    custodian = custody.Custodian(process, settings.read(process.options, os.environ), volume=volume, copy=name)
+    custodian = custody.of_copy(process, settings.read(process.options, os.environ), volume, name)
     held = inventory.segments(disk, folder), inventory.layers(disk, folder)
-    keyring = await unless_stopped(process, custodian.keyring(*held))
+    keyring = await custody.unless_stopped(process, custodian.keyring(*held))
     if keyring is None:
         return
     now_ms = clocks.now_ms(process.clock)
     if name in layout.COPIES:  # a later one gets the past from the others
-        await pasts.make(bus, volume, name, folder, registry=process.registry, keyring=keyring, now_ms=now_ms)
+        await pasts.make(process, volume, name, folder, keyring=keyring, now_ms=now_ms)
     copy = copies.Copy(disk, folder, volume=volume, name=name, registry=process.registry, keyring=keyring)
     try:
         copy.open(now_ms)
@@ -299,7 +299,7 @@ async def run(process: Process) -> None:
         copy.open(clocks.now_ms(process.clock))
         copy.join()  # wherever its partition begins: it may have acknowledged what is in neither
     try:
-        pasts.connect(copy)
+        await pasts.connect(copy, process)
         keys = KeyService(copy, custodian, clock=process.clock)
         keys.begin()
         service = StorageService(bus, copy, place, keys=keys, registry=process.registry, clock=process.clock, pace=pace)
@@ -307,15 +307,3 @@ async def run(process: Process) -> None:
         process.finished = copy.node.removed
     finally:
         copy.close()
-
-
-async def unless_stopped(process: Process, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` gives; None, and it is cancelled, where the process is asked to stop before."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(process.stopping.wait())
-    try:
-        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)

@@ -66,6 +66,11 @@ def all_answer(sixfold: Sixfold) -> bool:
     return status is not None and status["answering"] == len(layout.COPIES)
 
 
+def _backed_up(sixfold: Sixfold, last_lsn: int) -> bool:
+    found = told(sixfold, "volume", "backups")
+    return bool(found) and found[0]["last_lsn"] >= last_lsn
+
+
 def test_up_waits_for_its_key_serves_rotates_and_comes_back_after_kill_nine(sixfold: Encrypted) -> None:
     """The copies say what they lack; with the key they start by themselves; no file of theirs holds a payload."""
 
@@ -98,8 +103,10 @@ def test_up_waits_for_its_key_serves_rotates_and_comes_back_after_kill_nine(sixf
 
     eventually(lambda: len(records("a1")) == 2, "it has what it had, and what was written meanwhile")
     assert records("a1") == records("b1")
-    for path in (sixfold.data_dir / "volume").rglob("*"):
+    eventually(lambda: _backed_up(sixfold, 2), "both records are in the backup")
+    for path in [*(sixfold.data_dir / "volume").rglob("*"), *(sixfold.data_dir / "backups").rglob("*")]:
         if path.is_file():
             assert MARK.encode() not in path.read_bytes(), path
+    assert json.loads(sixfold.good("volume", "verify", "--deep", "--json"))["findings"] == []
     assert "current" in sixfold.good("volume", "keys", "a1")
     assert "expected some of: a, b, c" in sixfold.bad("volume", "rotate-key", "z9", code=2)

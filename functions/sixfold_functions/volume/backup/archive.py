@@ -17,6 +17,7 @@ from sixfold_functions.volume.backup import objects
 from sixfold_functions.volume.backup.store import Below, ObjectMissingError, Store
 from sixfold_functions.volume.core import backup, restore
 from sixfold_functions.volume.core.backup import Batch, Chain, Piece, Quiet, Tail
+from sixfold_functions.volume.encryption.keyring import Keyring
 
 TAKEN_BYTES_MAX = 8 * 1024 * 1024
 """An object of level 0 ends beyond this, so that little is in memory and little is sent again."""
@@ -25,6 +26,8 @@ AHEAD = 2
 TRIES = 5
 """Readings anew of a listing whose objects were merged meanwhile."""
 REFERENCES = "clones/"
+KEYS = "keys/"
+"""Ciphertexts of the data keys; see `keys`."""
 _VOLUME = re.compile(r"([a-z0-9][a-z0-9-]*)/(?:redo|quiet|clones)/")
 
 
@@ -46,6 +49,8 @@ class Archive:
         self.url = store.url
         self.whole_store = store
         self.store = Below(store, volume)
+        self.keyring = Keyring()
+        """Its data keys; see `keys.unlock`."""
         self.pieces: set[Piece] = set()
         self.quiets: set[Quiet] = set()
         self.chain = Chain([], [])
@@ -112,7 +117,7 @@ class Archive:
         """Keep batches that follow the chain's end. Raises StoreError; what is kept then, `refresh` tells."""
         writing: objects.Writing | None = None
         for batch in batches:
-            writing = writing or objects.Writing(self.volume)
+            writing = writing or objects.Writing(self.volume, self.keyring)
             writing.add(batch)
             if writing.size >= bytes_max:
                 self._put(writing, 0)
@@ -133,7 +138,9 @@ class Archive:
         """Somebody wrote that object before, perhaps we ourselves; only a damaged one is replaced."""
         found = self.store.read(piece.name)
         try:
-            for _ in objects.batches_of(found, self._where(piece), piece=piece, volume=self.volume):
+            for _ in objects.batches_of(
+                found, self._where(piece), piece=piece, volume=self.volume, keyring=self.keyring
+            ):
                 pass
         except objects.ObjectDamagedError as error:
             self._log.warning("a damaged object is replaced", action="volume.backup.replaced", error=str(error))
@@ -157,7 +164,7 @@ class Archive:
         """Merge what the ladder says, delete what larger objects have. Returns how many objects were merged."""
         count = 0
         for merge in backup.merges(self.chain, self.latest_ms, retention_ms=retention_ms):
-            writing = objects.Writing(self.volume)
+            writing = objects.Writing(self.volume, self.keyring)
             for batch in self._batches_of(merge.pieces):
                 writing.add(batch)
             self._put(writing, merge.level)
@@ -175,7 +182,7 @@ class Archive:
 
     def _checked(self, piece: Piece) -> Iterator[Batch]:
         data = self.store.read(piece.name)
-        return objects.batches_of(data, self._where(piece), piece=piece, volume=self.volume)
+        return objects.batches_of(data, self._where(piece), piece=piece, volume=self.volume, keyring=self.keyring)
 
     def _drop_superseded(self) -> None:
         for piece, holder in list(backup.superseded(self.pieces, self.chain)):
@@ -236,12 +243,16 @@ class Archive:
                 if number + AHEAD < len(pieces):
                     reading.append(pool.submit(self.store.read, pieces[number + AHEAD].name))
                 data = reading.pop(0).result()
-                yield from objects.batches_of(data, self._where(piece), piece=piece, volume=self.volume)
+                yield from objects.batches_of(
+                    data, self._where(piece), piece=piece, volume=self.volume, keyring=self.keyring
+                )
 
     def block(self, piece: Piece, head: objects.Head, block: objects.Block) -> list[Batch]:
         """A part of an object. Raises ObjectDamagedError, ObjectMissingError."""
         start = objects.start_of(head) + block.position
-        return objects.block_of(self.store.read(piece.name, start, block.size), block, self._where(piece))
+        data, where = self.store.read(piece.name, start, block.size), self._where(piece)
+        cipher = objects.cipher_of(head, self.keyring, where)
+        return objects.block_of(data, block, where, cipher, head.blocks.index(block))
 
     def find(self, at_ms: int) -> restore.Point:
         """The last consistency point at `at_ms`; LSN 0 where the volume began later. Raises ObjectDamagedError."""

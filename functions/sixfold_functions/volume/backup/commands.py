@@ -16,9 +16,9 @@ from sixfold.cli import common
 from sixfold.process import Process
 from sixfold_functions.volume import fleet as fleets
 from sixfold_functions.volume import topics
-from sixfold_functions.volume.backup import archive, moments, options, restoring, service, settings, store
+from sixfold_functions.volume.backup import archive, keys, moments, options, restoring, service, settings, store
 from sixfold_functions.volume.core import layout
-from sixfold_functions.volume.encryption import settings as keys
+from sixfold_functions.volume.encryption import settings as encryption
 
 
 def restore(
@@ -99,8 +99,9 @@ async def _make(
     columns = TextColumn("restoring"), BarColumn(), TextColumn("LSN {task.completed}"), TimeRemainingColumn()
     async with common.process(ctx) as process:
         started = process.clock.monotonic()
-        encrypted = bool(keys.read({}, os.environ).kms_key)
+        encrypted = bool(encryption.read({}, os.environ).kms_key)
         kept = archive.Archive(store.open_store(url), volume)
+        await keys.unlock(process, kept, encryption.read({}, os.environ))
         if shared and at_ms is None:
             await _bring_up_to_date(process, kept)
         with Progress(*columns, console=common.errors, transient=True, disable=quiet or shared) as progress:

@@ -3,7 +3,8 @@
     magic "S6BACKUP" | version u16 | length of the head u32 | SHA-256 of the head | head: JSON | blocks
 
 A block is a MessagePack array of batches and has a CRC-32 in the head, so that a part of an object can be read and
-checked without the rest. The head repeats what the object's name says.
+checked without the rest. The head repeats what the object's name says. Where a backup has a data key the blocks are
+encrypted under a key of their object, bound to what the head says of it and to their place; the head is in clear.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import msgspec
 from sixfold import errors
 from sixfold_functions.volume.core import restore
 from sixfold_functions.volume.core.backup import Batch, Piece
+from sixfold_functions.volume.encryption.envelope import OVERHEAD_BYTES, Envelope, FileCipher
+from sixfold_functions.volume.encryption.keyring import Keyring, KeyWrongError
 
 MAGIC = b"S6BACKUP"
 VERSION = 1
+_PURPOSE = b"backup block"
 _PRELUDE = struct.Struct(">8sHI32s")
 PRELUDE_BYTES = _PRELUDE.size
 BLOCK_BYTES = 256 * 1024
@@ -55,6 +59,13 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     first_backlink_epoch: int
     last_origin_epoch: int
     blocks: list[Block]
+    envelope: Envelope | None = None
+    """Of the object's key; None where the blocks are in plain."""
+
+    @property
+    def sealed_name(self) -> str:
+        """What its key is bound to."""
+        return f"backup of {self.volume}, LSN {self.first_lsn} to {self.last_lsn}, {self.first_ms} to {self.last_ms} ms"
 
     def piece(self, level: int, size: int = 0) -> Piece:
         """The object's name on `level`."""
@@ -68,10 +79,11 @@ _decoder = msgspec.msgpack.Decoder(list[Batch])
 class Writing:
     """An object that is being made."""
 
-    def __init__(self, volume: str) -> None:
+    def __init__(self, volume: str, keyring: Keyring | None = None) -> None:
         self._volume = volume
-        self._blocks: list[Block] = []
-        self._parts: list[bytes] = []
+        self._keyring = keyring or Keyring()
+        self._parts: list[tuple[int, int, bytes]] = []
+        """First and last LSN of each block, and its batches."""
         self._batches: list[Batch] = []
         self._block_bytes = 0
         self._first: Batch | None = None
@@ -90,11 +102,8 @@ class Writing:
             self._end_block()
 
     def _end_block(self) -> None:
-        data = _encoder.encode(self._batches)
-        position = self._blocks[-1].position + self._blocks[-1].size if self._blocks else 0
         first_lsn, last_lsn = self._batches[0].first_lsn, self._batches[-1].last_lsn
-        self._blocks.append(Block(first_lsn, last_lsn, position, len(data), zlib.crc32(data)))
-        self._parts.append(data)
+        self._parts.append((first_lsn, last_lsn, _encoder.encode(self._batches)))
         self._batches, self._block_bytes = [], 0
 
     def done(self) -> tuple[Head, bytes]:
@@ -111,11 +120,27 @@ class Writing:
             last_ms=self._last.committed_at_ms,
             first_backlink_epoch=self._first.backlink_epoch,
             last_origin_epoch=self._last.origin_epoch,
-            blocks=self._blocks,
+            blocks=[],
         )
-        about = msgspec.json.encode(head)
-        prelude = _PRELUDE.pack(MAGIC, VERSION, len(about), hashlib.sha256(about).digest())
-        return head, b"".join([prelude, about, *self._parts])
+        begun = self._keyring.begin(head.sealed_name)
+        parts: list[bytes] = []
+        blocks: list[Block] = []
+        position = 0
+        for number, (first_lsn, last_lsn, data) in enumerate(self._parts):
+            part = data if begun is None else begun[1].seal(_PURPOSE, position, number, len(data), data)
+            parts.append(part)
+            blocks.append(Block(first_lsn, last_lsn, position, len(part), zlib.crc32(part)))
+            position += len(part)
+        envelope = begun[0] if begun is not None else None
+        head = msgspec.structs.replace(head, blocks=blocks, envelope=envelope)
+        return head, packed(head, parts)
+
+
+def packed(head: Head, blocks: Iterable[bytes]) -> bytes:
+    """An object of its parts."""
+    about = msgspec.json.encode(head)
+    prelude = _PRELUDE.pack(MAGIC, VERSION, len(about), hashlib.sha256(about).digest())
+    return b"".join([prelude, about, *blocks])
 
 
 def start_of(head: Head) -> int:
@@ -153,24 +178,45 @@ def head_of(data: bytes, where: str, *, piece: Piece | None = None, volume: str 
     return head
 
 
-def block_of(data: bytes, block: Block, where: str) -> list[Batch]:
-    """The batches of a block whose bytes are `data`. Raises ObjectDamagedError."""
+def cipher_of(head: Head, keyring: Keyring, where: str) -> FileCipher | None:
+    """What opens the blocks of an object; None where they are in plain. Raises KeyMissingError, ObjectDamagedError."""
+    if head.envelope is None:
+        return None
+    try:
+        return keyring.open(head.envelope, head.sealed_name)
+    except KeyWrongError as error:
+        raise ObjectDamagedError(f"{where}: {error}") from error
+
+
+def block_of(data: bytes, block: Block, where: str, cipher: FileCipher | None = None, number: int = 0) -> list[Batch]:
+    """The batches of a block, the `number`th of its object, whose bytes are `data`. Raises ObjectDamagedError."""
     if len(data) != block.size or zlib.crc32(data) != block.crc:
         what = "was cut off" if len(data) < block.size else "has changed; the CRC-32 does not fit"
         raise ObjectDamagedError(f"{where}: the block of LSN {block.first_lsn} to {block.last_lsn} {what}")
+    if cipher is not None:
+        opened = cipher.open(_PURPOSE, block.position, number, max(block.size - OVERHEAD_BYTES, 0), data)
+        if opened is None:
+            raise ObjectDamagedError(
+                f"{where}: the block of LSN {block.first_lsn} to {block.last_lsn} does not open with the object's key: it "
+                "was changed, or moved here from another object"
+            )
+        data = opened
     return _decoder.decode(data)
 
 
-def batches_of(data: bytes, where: str, *, piece: Piece | None = None, volume: str | None = None) -> Iterator[Batch]:
+def batches_of(
+    data: bytes, where: str, *, piece: Piece | None = None, volume: str | None = None, keyring: Keyring | None = None
+) -> Iterator[Batch]:
     """Every batch of a whole object, checked: sums, LSNs, epochs and stamps. Raises ObjectDamagedError."""
     head = head_of(data, where, piece=piece, volume=volume)
     start = head_bytes(data, where)
     expected = start + sum(block.size for block in head.blocks)
     if len(data) > expected:
         raise ObjectDamagedError(f"{where}: expected {expected} bytes, found {len(data)}")
+    cipher = cipher_of(head, keyring or Keyring(), where)
     blocks = (
-        block_of(data[start + block.position : start + block.position + block.size], block, where)
-        for block in head.blocks
+        block_of(data[start + block.position : start + block.position + block.size], block, where, cipher, number)
+        for number, block in enumerate(head.blocks)
     )
     yield from _followed((batch for block in blocks for batch in block), head, where)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from typing import Annotated
 
 import msgspec
@@ -13,8 +15,9 @@ from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.cli import common
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume.backup import archive, moments, options, store, verifying
+from sixfold_functions.volume.backup import archive, keys, moments, options, store, verifying
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.encryption import settings as encryption
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,13 +119,17 @@ def verify(
 
 async def _verify(ctx: typer.Context, url: str, volume: str, *, deep: bool) -> verifying.Verified:
     kept = archive.Archive(store.open_store(url), volume)
-    found = await asyncio.to_thread(verifying.verify, kept)
-    if not found.objects:
-        there = ", ".join(archive.volumes(kept.whole_store)) or "no volume"
-        raise archive.BackupError(f"{kept.url} has no backup of volume {volume}; it has those of: {there}")
-    if not deep:
-        return found
-    async with common.process(ctx) as process:
+    locked = bool(await asyncio.to_thread(kept.store.names, archive.KEYS))
+    async with contextlib.AsyncExitStack() as stack:
+        process = await stack.enter_async_context(common.process(ctx)) if deep or locked else None
+        if process is not None:
+            await keys.unlock(process, kept, encryption.read({}, os.environ))
+        found = await asyncio.to_thread(verifying.verify, kept)
+        if not found.objects:
+            there = ", ".join(archive.volumes(kept.whole_store)) or "no volume"
+            raise archive.BackupError(f"{kept.url} has no backup of volume {volume}; it has those of: {there}")
+        if not deep or process is None:
+            return found
         bus, registry = process.require_bus(), process.registry
         async with readers.CopyReader(bus, registry=registry, clock=process.clock, volume=volume) as reader:
             compared, findings = await verifying.compare(bus, kept, layout.COPIES, reader, registry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 
 import structlog
@@ -20,9 +21,11 @@ from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeRedoBatch
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import topics
-from sixfold_functions.volume.backup import archive, objects, settings, source, store
+from sixfold_functions.volume.backup import archive, keys, objects, settings, source, store
 from sixfold_functions.volume.core import backup, layout
 from sixfold_functions.volume.core.tracker import QuorumTracker
+from sixfold_functions.volume.encryption import custody
+from sixfold_functions.volume.encryption import settings as encryption
 
 ONCE_S = 5.0
 """How long a backup of now waits for the copies to learn what is durable now; with a writer it is a tenth of a second."""
@@ -195,6 +198,10 @@ async def run(process: Process) -> None:
     bus = process.require_bus()
     await bus.create_topics(topics.specs(volume))
     kept = archive.Archive(store.open_store(url), volume)
+    unlocking = keys.unlock(process, kept, encryption.read(process.options, os.environ), making=True)
+    await custody.unless_stopped(process, unlocking)
+    if process.stopping.is_set():
+        return
     service = BackupService(bus, kept, registry=process.registry, clock=process.clock, chosen=chosen)
     await service.run(process.stopping, process.ready)
 

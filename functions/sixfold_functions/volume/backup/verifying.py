@@ -100,7 +100,9 @@ def verify(kept: archive.Archive) -> Verified:
 
 def _batches(kept: archive.Archive, piece: Piece) -> Iterator[Batch]:
     data = kept.store.read(piece.name)
-    return objects.batches_of(data, f"{kept.url}: object {kept.volume}/{piece.name}", piece=piece, volume=kept.volume)
+    return objects.batches_of(
+        data, f"{kept.url}: object {kept.volume}/{piece.name}", piece=piece, volume=kept.volume, keyring=kept.keyring
+    )
 
 
 def _broken_chain(kept: archive.Archive, whole: backup.Chain) -> Iterator[Finding]:
@@ -136,7 +138,8 @@ def _broken_chain(kept: archive.Archive, whole: backup.Chain) -> Iterator[Findin
 
 def _strangers(kept: archive.Archive) -> Iterator[Finding]:
     for item in kept.store.names():
-        if not (backup.piece(item.name, 0) or backup.quiet(item.name) or item.name.startswith(archive.REFERENCES)):
+        known = backup.piece(item.name, 0) or backup.quiet(item.name)
+        if not (known or item.name.startswith((archive.REFERENCES, archive.KEYS))):
             yield Finding(item.name, "is no object of a backup; somebody put it there")
 
 

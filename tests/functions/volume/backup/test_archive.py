@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import zlib
 
+import msgspec
 import pytest
 from tests.functions.volume.backup.making import (
     BEGAN_MS,
@@ -17,6 +19,8 @@ from tests.functions.volume.backup.making import (
 
 from sixfold_functions.volume.backup import archive, objects, store
 from sixfold_functions.volume.core.backup import Batch, Quiet, Tail
+from sixfold_functions.volume.encryption.envelope import DataKey
+from sixfold_functions.volume.encryption.keyring import KeyMissingError, Keyring
 
 
 def test_what_is_added_is_there_for_whoever_lists_it() -> None:
@@ -170,3 +174,57 @@ def test_one_block_can_be_read_alone() -> None:
     head = made.head(piece)
     assert [block.last_lsn for block in head.blocks] == [2, 4, 6]
     assert [batch.first_lsn for batch in made.block(piece, head, head.blocks[1])] == [3, 4]
+
+
+KEY, OTHER_KEY = (DataKey(kms_key="", blob=bytes([number]), plaintext=bytes([number]) * 32) for number in (1, 2))
+
+
+def test_an_encrypted_backup_shows_no_record_and_is_read_with_its_keys_only() -> None:
+    """Objects from before it had a key come under it when they are merged; without the key nothing is read."""
+    kept = store.MemoryStore()
+    archive_of(batches(30), kept=kept)
+    made = archive.Archive(kept, "default")
+    made.keyring = Keyring([KEY], current=KEY)
+    made.refresh()
+    for minute in range(1, 20):
+        made.add(batches(30, first_lsn=60 * minute + 1))
+    assert any(b"record 61" in data for data in kept.objects.values()) is False
+    made.compact(retention_ms=DAY_MS)
+    assert made.chain.pieces[0].level > 0
+    assert not [name for name, data in kept.objects.items() if b"record 1" in data]
+    expected = [f"record {lsn}".encode() for lsn in range(1, 1_201)]
+    assert records(made) == expected
+    piece = made.chain.pieces[0]
+    head = made.head(piece)
+    assert made.block(piece, head, head.blocks[-1])[-1].last_lsn == piece.last_lsn
+    with pytest.raises(KeyMissingError, match="does not hold"):
+        records(_opened(kept, Keyring([OTHER_KEY])))
+
+
+@pytest.mark.parametrize("position", [-1, -40, -400])
+def test_a_changed_byte_of_an_encrypted_object_is_found_even_with_its_sums_made_right(position: int) -> None:
+    """Whoever can write to the store can make a CRC fit, and cannot make the tag fit."""
+    kept = store.MemoryStore()
+    made = _opened(kept, Keyring([KEY], current=KEY))
+    made.add(batches(30))
+    [name] = kept.objects
+    data = bytearray(kept.objects[name])
+    data[position] ^= 1
+    head = objects.head_of(bytes(data), name)
+    start = objects.head_bytes(bytes(data), name)
+    blocks = [
+        msgspec.structs.replace(
+            block, crc=zlib.crc32(data[start + block.position : start + block.position + block.size])
+        )
+        for block in head.blocks
+    ]
+    kept.objects[name] = objects.packed(msgspec.structs.replace(head, blocks=blocks), [bytes(data[start:])])
+    with pytest.raises(objects.ObjectDamagedError, match="does not open with the object's key"):
+        records(_opened(kept, Keyring([KEY])))
+
+
+def _opened(kept: store.MemoryStore, keyring: Keyring) -> archive.Archive:
+    made = archive.Archive(kept, "default")
+    made.keyring = keyring
+    made.refresh()
+    return made
