@@ -102,7 +102,8 @@ class Backups:
                     break
                 kept.add(taken)
                 tail = backup.Tail(taken[-1].last_lsn, taken[-1].origin_epoch, taken[-1].committed_at_ms)
-        if (quiet := backup.promise(words, world.quorum)) is not None:
+        membership = max(world.announced, key=lambda each: each.key)
+        if (quiet := backup.promise(words, world.quorum, membership=membership)) is not None:
             kept.note(quiet)
 
     def _taken(self, tail: backup.Tail, stored: list[VolumeRedoBatch], last_lsn: int) -> list[backup.Batch]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
-from sixfold_functions.volume import bulk, client, drawing, following, replacing, scrub_command, status
+from sixfold_functions.volume import bulk, client, drawing, following, replacing, roster, scrub_command, status
 from sixfold_functions.volume.backup import commands as backups
 from sixfold_functions.volume.backup import reports
 from sixfold_functions.volume.core import layout
@@ -249,16 +249,13 @@ def start(ctx: typer.Context, names: Names, as_json: common.JsonOption = False) 
 
 
 def _control(ctx: typer.Context, action: control.Action, names: list[str], *, as_json: bool) -> None:
-    places = common.run(_places(ctx))
-    copies: list[str] = []
-    for name in names:
-        if not (meant := layout.expand(name, places)):
-            expected = ", ".join((*layout.ZONES, *(place.copy for place in places), "all"))
-            common.fail(errors.UsageError(f"{name!r} is no zone and no copy; expected some of: {expected}"))
-        copies.extend(copy for copy in meant if copy not in copies)
-    processes = [f"volume.storage.{copy}" for copy in copies]
-    states: dict[str, Any] = common.run(control.request(common.settings(ctx).data_dir, action, processes))
+    states: dict[str, Any] = common.run(_controlled(ctx, action, names))
     common.show(states, as_json=as_json, render=lambda: "\n".join(f"{name}: {state}" for name, state in states.items()))
+
+
+async def _controlled(ctx: typer.Context, action: control.Action, names: list[str]) -> dict[str, Any]:
+    processes = [f"volume.storage.{copy}" for copy in roster.named(names, await _places(ctx))]
+    return await control.request(common.settings(ctx).data_dir, action, processes)
 
 
 async def _places(ctx: typer.Context) -> tuple[layout.Place, ...]:

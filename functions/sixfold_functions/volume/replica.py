@@ -23,10 +23,10 @@ from sixfold.bus import port
 from sixfold_events import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeDurableAdvanced
-from sixfold_functions.volume import errors, filling, reporting, roster, topics
+from sixfold_functions.volume import errors, filling, nearest, reporting, roster, topics
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import layout
-from sixfold_functions.volume.core.membership import FIRST, Membership
+from sixfold_functions.volume.core.membership import Membership
 from sixfold_functions.volume.core.replica import ConsistencyPoint, Redo, Replica
 from sixfold_functions.volume.readpoints import ReadPointLostError
 
@@ -91,10 +91,9 @@ class VolumeReplica:
         self._apply = apply
         self._start_lsn = start_lsn
         self._topics = layout.topics(volume)
-        self._copies: list[str] = []
-        self._partitions: dict[str, int] = {}
         self.reader = readers.CopyReader(bus, registry=registry, clock=self.clock, volume=volume)
-        self._use(FIRST)
+        self._members = roster.Listener(bus, registry=registry, clock=self.clock, volume=volume, use=self._use)
+        self._nearest = nearest.Nearest(volume, self.zone)
         self.core = Replica(volume, start_lsn=start_lsn or 0)
         self._applied_lsn = self.core.given_lsn
         self._applying = asyncio.Lock()
@@ -110,12 +109,12 @@ class VolumeReplica:
     @property
     def copy(self) -> str:
         """The copy whose partition it follows."""
-        return self._copies[0]
+        return self._nearest.copies[0]
 
     @property
     def copies(self) -> list[str]:
         """All copies, the nearest first, but those that did not serve last."""
-        return list(self._copies)
+        return list(self._nearest.copies)
 
     @property
     def read_point(self) -> int:
@@ -184,19 +183,16 @@ class VolumeReplica:
             raise self.failure
 
     def _use(self, membership: Membership) -> None:
-        """Ask and follow the members, the nearest first; those of another membership need another start."""
         self.reader.use(membership)
-        self._partitions = {place.copy: place.partition for place in membership.places}
-        near = sorted(membership.member_places, key=lambda place: (place.zone != self.zone, place.copy))
-        self._copies = [place.copy for place in near]
+        self._nearest.use(membership)
 
     # -- its life --------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await self._bus.create_topics(topics.specs(self.volume))
-        self._use((await roster.load(self._bus, self.registry, self.volume))[0].membership)
         await self.reader.__aenter__()
         try:
+            await self._members.__aenter__()
             await self._start()
         except BaseException:
             await self._stop()
@@ -218,8 +214,7 @@ class VolumeReplica:
             self._applied_lsn = self.core.given_lsn
         for status in statuses:
             self.core.on_answer(status)
-        self._copies.sort(key=lambda copy: copy not in answers)
-        self.core.heard_lsn = self.core.durable_lsn  # the partition is followed from its end
+        self._nearest.prefer(answers)
         await self._follow()
         for record in await topics.last_records(self._bus, self._topics.durable, 1):
             await self._hear(record)
@@ -264,6 +259,7 @@ class VolumeReplica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._members.__aexit__(None, None, None)
         await self.reader.__aexit__(None, None, None)
         self._fail(errors.VolumeError(f"volume {self.volume}: {self.name} was closed"))
 
@@ -283,10 +279,10 @@ class VolumeReplica:
             self._redo.cancel()
             await asyncio.gather(self._redo, return_exceptions=True)
             self._tasks.remove(self._redo)
-        self._redo = self._start_task(self._listen_redo(self.copy), "redo")
+        self.core.heard_lsn = self.core.durable_lsn  # what lies before the partition's end is not awaited
+        self._redo = self._start_task(self._listen_redo(self._nearest.follow()), "redo")
 
-    async def _listen_redo(self, copy: str) -> None:
-        partition = port.TopicPartition(self._topics.redo, self._partitions[copy])
+    async def _listen_redo(self, partition: port.TopicPartition) -> None:
         while True:
             try:
                 async with self._bus.assign([partition], start=port.LATEST) as consumer:
@@ -329,10 +325,17 @@ class VolumeReplica:
     # -- moving on -------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Leave a partition that stays below what is announced: its broker is away, or lost it, or is slow."""
+        """Leave the partition of a copy that was replaced, and one that stays below what is announced.
+
+        Its broker is away, or lost it, or is slow.
+        """
         behind_since: float | None = None
         while True:
             await self.clock.sleep(WATCH_S)
+            if self._nearest.is_left:
+                behind_since = None
+                await self._move(self._nearest.followed)
+                continue
             if self.core.heard_lsn >= self.core.durable_lsn:
                 behind_since = None
                 continue
@@ -340,8 +343,9 @@ class VolumeReplica:
             behind_since = now if behind_since is None else behind_since
             if now - behind_since >= BEHIND_S:
                 behind_since = None
-                left = self._copies.pop(0)
-                self._copies.append(left)
-                self._log.warning("another copy is followed", action="volume.replica.moved", left=left, copy=self.copy)
-                self.core.heard_lsn = self.core.durable_lsn  # what lies before the new partition's end is not awaited
-                await self._follow()
+                self._nearest.put_last()
+                await self._move(self._nearest.followed)
+
+    async def _move(self, left: str) -> None:
+        self._log.warning("another copy is followed", action="volume.replica.moved", left=left, copy=self.copy)
+        await self._follow()

@@ -1,12 +1,20 @@
 """What a volume's writers announced about its copies: where everyone but the copies themselves looks for them.
 
 The topic keeps everything: it is small, and a writer that was followed may have put its last word behind its successor's.
+Whoever stays enters a `Listener`, whoever asks once calls `load`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
 import msgspec
 
+from sixfold import clock as clocks
+from sixfold import errors
 from sixfold.bus import ends, port
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeMembersAnnounced, VolumeReplaceRequested
@@ -59,6 +67,71 @@ async def load(bus: port.Bus, registry: Registry, volume: str) -> tuple[Roster, 
                     if record.offset < end:
                         roster.hear(record)
     return roster, end
+
+
+class Listener:
+    """Tells `use` who the members are: once when it is entered, then at each change. Use as an async context manager."""
+
+    def __init__(
+        self,
+        bus: port.Bus,
+        *,
+        registry: Registry,
+        clock: clocks.Clock,
+        volume: str,
+        use: Callable[[Membership], None],
+    ) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._clock = clock
+        self._use = use
+        self._roster = Roster(registry, volume)
+        self._volume = volume
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def membership(self) -> Membership:
+        """What was announced last."""
+        return self._roster.membership
+
+    async def __aenter__(self) -> Self:
+        self._roster, told = await load(self._bus, self._registry, self._volume)
+        self._use(self.membership)
+        place = partition(self._volume)
+        consumer = self._bus.assign([place], start=port.LATEST)
+        await consumer.__aenter__()
+        await consumer.seek(place, told)
+        self._task = asyncio.create_task(self._listen(consumer), name=f"volume-{self._volume}-members")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _listen(self, consumer: port.Consumer) -> None:
+        try:
+            async for records in topics.follow(consumer, self._clock):
+                before = self.membership
+                for record in records:
+                    self._roster.hear(record)
+                if self.membership is not before:
+                    self._use(self.membership)
+        finally:
+            await consumer.__aexit__(None, None, None)
+
+
+def named(names: Iterable[str], places: layout.Places) -> list[str]:
+    """The copies among `places` that a person means by copies, zones or `all`, each once. Raises UsageError."""
+    copies: dict[str, None] = {}
+    for name in names:
+        if not (meant := layout.expand(name, places)):
+            expected = ", ".join((*layout.ZONES, *(place.copy for place in places), "all"))
+            raise errors.UsageError(f"{name!r} is no zone and no copy; expected some of: {expected}")
+        copies.update(dict.fromkeys(meant))
+    return list(copies)
 
 
 async def grow(bus: port.Bus, volume: str, membership: Membership) -> None:

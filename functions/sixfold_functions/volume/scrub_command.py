@@ -17,8 +17,9 @@ from sixfold.bus import port
 from sixfold.cli import common
 from sixfold.process import Process
 from sixfold_events.volume import VolumeScrubReported, VolumeScrubRequested
-from sixfold_functions.volume import topics
+from sixfold_functions.volume import roster, topics
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import Membership
 
 SILENCE_S = 10.0
 """A copy that says nothing for so long does not run."""
@@ -61,7 +62,8 @@ def result_of(copy: str, report: VolumeScrubReported | None) -> Result:
 def scrub(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Zones (a, b, c) or copies (a1 … c2); all by default.", metavar="[COPY…]")
+        list[str] | None,
+        typer.Argument(help="Zones (a, b, c) or copies, such as a1; all by default.", metavar="[COPY…]"),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -71,13 +73,7 @@ def scrub(
 
     Example:  sixfold volume scrub a1
     """
-    copies: list[str] = []
-    for name in names or ["all"]:
-        if not (meant := layout.expand(name)):
-            expected = ", ".join((*layout.ZONES, *layout.COPIES, "all"))
-            common.fail(errors.UsageError(f"{name!r} is no zone and no copy; expected some of: {expected}"))
-        copies.extend(copy for copy in meant if copy not in copies)
-    results = common.run(_scrub(ctx, copies, quiet=as_json))
+    results = common.run(_scrub(ctx, names or ["all"], quiet=as_json))
     common.show(results, as_json=as_json, render=lambda: _table(results))
     bad = [result for result in results if result.state in ("damaged", "no answer")]
     if bad:
@@ -94,9 +90,11 @@ def _table(results: list[Result]) -> Table:
     return table
 
 
-async def _scrub(ctx: typer.Context, copies: list[str], *, quiet: bool) -> list[Result]:
+async def _scrub(ctx: typer.Context, names: list[str], *, quiet: bool) -> list[Result]:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     async with common.process(ctx) as process:
+        members = await _members(process, layout.DEFAULT_VOLUME)
+        copies = roster.named(names, members.member_places)
         with Progress(*columns, console=common.errors, transient=True, disable=quiet) as progress:
             tasks = {copy: progress.add_task(copy, total=None) for copy in copies}
 
@@ -107,6 +105,12 @@ async def _scrub(ctx: typer.Context, copies: list[str], *, quiet: bool) -> list[
     return [result_of(copy, said.get(copy)) for copy in copies]
 
 
+async def _members(process: Process, volume: str) -> Membership:
+    bus = process.require_bus()
+    await bus.create_topics(topics.specs(volume))
+    return (await roster.load(bus, process.registry, volume))[0].membership
+
+
 async def ask(
     process: Process,
     copies: list[str],
@@ -115,10 +119,10 @@ async def ask(
     volume: str = layout.DEFAULT_VOLUME,
     silence_s: float = SILENCE_S,
 ) -> dict[str, VolumeScrubReported]:
-    """The last word of each copy; `moved` is called with every word."""
+    """The last word of each of `copies`, members by their names; `moved` is called with every word."""
     bus, names = process.require_bus(), layout.topics(volume)
     results = port.TopicPartition(names.read_results, 0)
-    await bus.create_topics(topics.specs(volume))
+    partitions = {place.copy: place.partition for place in (await _members(process, volume)).places}
     requests = {copy: VolumeScrubRequested(volume=volume, copy=copy, request_id=uuid.uuid4().hex) for copy in copies}
     waiting = {request.request_id for request in requests.values()}
     said: dict[str, VolumeScrubReported] = {}
@@ -126,7 +130,7 @@ async def ask(
         await consumer.seek(results, (await bus.offsets(results)).end)
         for copy, request in requests.items():
             record = publisher.record_of(
-                request, source="/volumes/scrub", clock=process.clock, partition=layout.PARTITION[copy]
+                request, source="/volumes/scrub", clock=process.clock, partition=partitions[copy]
             )
             await bus.publish([topics.moved(record, names.reads)])
         heard = topics.follow(consumer, process.clock)

@@ -15,6 +15,7 @@ from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.cli import common
 from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume import roster
 from sixfold_functions.volume.backup import archive, keys, moments, options, store, verifying
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.encryption import settings as encryption
@@ -132,7 +133,9 @@ async def _verify(ctx: typer.Context, url: str, volume: str, *, deep: bool) -> v
             return found
         bus, registry = process.require_bus(), process.registry
         async with readers.CopyReader(bus, registry=registry, clock=process.clock, volume=volume) as reader:
-            compared, findings = await verifying.compare(bus, kept, layout.COPIES, reader, registry)
+            members = (await roster.load(bus, registry, volume))[0].membership
+            reader.use(members)
+            compared, findings = await verifying.compare(bus, kept, members.members, reader, registry)
     if not compared:
         findings = [verifying.Finding("", f"no copy of volume {volume} answers, so nothing could be compared")]
     return msgspec.structs.replace(found, copies=compared, findings=[*found.findings, *findings])

@@ -20,7 +20,7 @@ from sixfold.process import Process
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeRedoBatch
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume import topics
+from sixfold_functions.volume import roster, topics
 from sixfold_functions.volume.backup import archive, keys, objects, settings, source, store
 from sixfold_functions.volume.core import backup, layout
 from sixfold_functions.volume.core.tracker import QuorumTracker
@@ -51,6 +51,7 @@ class BackupService:
         self._archive = kept
         self._settings = chosen
         self._reader = readers.CopyReader(bus, registry=registry, clock=clock, volume=kept.volume)
+        self._members = roster.Listener(bus, registry=registry, clock=clock, volume=kept.volume, use=self._reader.use)
         self._source = source.Source(self._reader, registry)
         self._tail: backup.Tail | None = None
         self._same = False
@@ -60,7 +61,7 @@ class BackupService:
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stopping`. Raises OtherVolumeError."""
-        async with self._reader:
+        async with self._reader, self._members:
             if ready is not None:
                 ready()
             while not stopping.is_set():
@@ -95,8 +96,8 @@ class BackupService:
 
         Copies learn a moment later that their last records are durable; where no writer tells them, those are left out.
         """
-        async with self._reader:
-            durable_lsn = _durable_lsn(await self._source.words())
+        async with self._reader, self._members:
+            durable_lsn = self._durable_lsn(await self._source.words())
             deadline = self._clock.monotonic() + ONCE_S
             while True:
                 await self.step()
@@ -104,11 +105,20 @@ class BackupService:
                     return
                 await self._clock.sleep(topics.BUS_RETRY_S)
 
+    def _durable_lsn(self, words: list[VolumeCopyAcknowledged]) -> int:
+        """What a write quorum says it has on disk."""
+        epoch = max((word.epoch for word in words), default=0)
+        counted = QuorumTracker(epoch=epoch, membership=self._members.membership)
+        for word in words:
+            counted.on_ack(word)
+        return counted.durable_lsn
+
     async def step(self) -> None:
         """Take all that is durable now. Raises StoreError, BackupError, ObjectDamagedError, BusError."""
         if self._tail is None:
             await asyncio.to_thread(self._archive.refresh)
             self._tail = await asyncio.to_thread(self._archive.tail)
+        membership = self._members.membership
         words = await self._source.words()
         for word in words:
             if not self._same:
@@ -118,7 +128,7 @@ class BackupService:
             with contextlib.suppress(*source.Unreadable):  # another copy has it too
                 await self._take(word.copy, word.settled_lsn)
                 break
-        if self._same and (quiet := backup.promise(words)) is not None:
+        if self._same and (quiet := backup.promise(words, membership=membership)) is not None:
             await asyncio.to_thread(self._archive.note, quiet)
         now = self._clock.monotonic()
         if now - self._compacted_at >= self._settings.compact_every_s:
@@ -180,14 +190,6 @@ class BackupService:
             last = batches[-1]
             self._tail = backup.Tail(last.last_lsn, last.origin_epoch, last.committed_at_ms)
             self._log.debug("backed up", action="volume.backup.taken", last_lsn=last.last_lsn)
-
-
-def _durable_lsn(words: list[VolumeCopyAcknowledged]) -> int:
-    """What four of the copies say they have on disk."""
-    counted = QuorumTracker(epoch=max((word.epoch for word in words), default=0))
-    for word in words:
-        counted.on_ack(word)
-    return counted.durable_lsn
 
 
 async def run(process: Process) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeRedoBatch
 from sixfold_functions.volume.core import epoch as epochs
+from sixfold_functions.volume.core.membership import FIRST, Membership
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 
 OBJECT_BYTES_MAX = 64 * 1024 * 1024
@@ -125,16 +126,21 @@ class Tail(NamedTuple):
             )
 
 
-def promise(acks: Iterable[VolumeCopyAcknowledged], quorum: Quorum = FOUR_OF_SIX) -> Quiet | None:
+def promise(
+    acks: Iterable[VolumeCopyAcknowledged], quorum: Quorum = FOUR_OF_SIX, *, membership: Membership = FIRST
+) -> Quiet | None:
     """What the copies' words, all asked anew, say about a time up to which all records are known and durable.
 
     A copy without a gap and with nothing that may still change has all that its epoch's writer stamped with less than
-    the highest stamp it heard. Once a write quorum of the epoch has stored a stamp, every later writer begins above it.
+    the highest stamp it heard. Once a write quorum of the epoch, one of each set of `membership` that counts, has stored
+    a stamp, every later writer begins above it. Nothing is said where a copy knows of a later membership.
     """
     voting = [ack for ack in acks if not ack.joining]
     epoch = max((ack.epoch for ack in voting), default=0)
     voting = [ack for ack in voting if ack.epoch == epoch]
-    stored_ms = quorum.durable_lsn(ack.heard_ms for ack in voting)
+    if any(ack.membership_version > membership.version for ack in voting):
+        return None  # whoever asked has not heard of it yet
+    stored_ms = quorum.joint_durable_lsn({ack.copy: ack.heard_ms for ack in voting}, membership.counting)
     found = [
         Quiet(min(stored_ms, ack.heard_ms) - 1, ack.settled_lsn)
         for ack in voting

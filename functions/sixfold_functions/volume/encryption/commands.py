@@ -14,13 +14,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from sixfold import errors
 from sixfold.cli import common
 from sixfold.process import Process
 from sixfold_events.volume import VolumeKeysAnswered
 from sixfold_functions.volume import errors as volume_errors
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume import topics
+from sixfold_functions.volume import roster, topics
 from sixfold_functions.volume.core import layout
 
 ROTATE_S = 25.0
@@ -50,7 +49,7 @@ def show(ctx: typer.Context, names: Names = None, as_json: common.JsonOption = F
 
     Example:  sixfold volume keys
     """
-    found = common.run(_ask(ctx, _copies(names), rotate=False, reencrypt=False, wait=False))
+    found = common.run(_ask(ctx, names, rotate=False, reencrypt=False, wait=False))
     common.show(found, as_json=as_json, render=lambda: _drawn(found))
 
 
@@ -69,9 +68,7 @@ def rotate(
 
     Example:  sixfold volume rotate-key --reencrypt
     """
-    found = common.run(
-        _ask(ctx, _copies(names), rotate=True, reencrypt=reencrypt, wait=wait and reencrypt, quiet=as_json)
-    )
+    found = common.run(_ask(ctx, names, rotate=True, reencrypt=reencrypt, wait=wait and reencrypt, quiet=as_json))
     common.show(found, as_json=as_json, render=lambda: _drawn(found))
     failed = [each for each in found if each.error or (wait and reencrypt and each.state and each.state.left_files)]
     if failed:
@@ -84,23 +81,16 @@ def rotate(
         )
 
 
-def _copies(names: Sequence[str] | None) -> list[str]:
-    copies: list[str] = []
-    for name in names or ["all"]:
-        if not (meant := layout.expand(name)):
-            expected = ", ".join((*layout.ZONES, *layout.COPIES, "all"))
-            common.fail(errors.UsageError(f"{name!r} is no zone and no copy; expected some of: {expected}"))
-        copies.extend(copy for copy in meant if copy not in copies)
-    return copies
-
-
 async def _ask(
-    ctx: typer.Context, copies: Sequence[str], *, rotate: bool, reencrypt: bool, wait: bool, quiet: bool = False
+    ctx: typer.Context, names: Sequence[str] | None, *, rotate: bool, reencrypt: bool, wait: bool, quiet: bool = False
 ) -> list[CopyKeys]:
     async with common.process(ctx) as process:
         bus = process.require_bus()
         await bus.create_topics(topics.specs())
         reader = readers.CopyReader(bus, registry=process.registry, clock=process.clock, volume=layout.DEFAULT_VOLUME)
+        members = (await roster.load(bus, process.registry, layout.DEFAULT_VOLUME))[0].membership
+        reader.use(members)
+        copies = roster.named(names or ["all"], members.member_places)
         async with reader:
             asked = (_one(reader, copy, rotate=rotate, reencrypt=reencrypt) for copy in copies)
             found = list(await asyncio.gather(*asked))

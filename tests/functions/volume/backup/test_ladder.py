@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.functions.volume import making as events
 from tests.functions.volume.backup.making import BEGAN_MS, DAY_MS, E1, HOUR_MS
@@ -9,6 +10,7 @@ from tests.functions.volume.backup.making import BEGAN_MS, DAY_MS, E1, HOUR_MS
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume.core import backup
 from sixfold_functions.volume.core.backup import Piece, Quiet, Tail
+from sixfold_functions.volume.core.membership import FIRST
 
 MINUTE_MS = 60_000
 
@@ -70,6 +72,18 @@ def test_a_quiet_time_is_promised_by_a_quorum_and_by_a_copy_that_lacks_nothing()
     assert backup.promise(level[:3]) is None
     behind = [said(copy, 9, 400) for copy in ("c1", "c2")]
     assert backup.promise([*level[:3], *behind]) == Quiet(399, 9)
+
+
+def test_while_a_copy_is_replaced_a_quiet_time_needs_a_quorum_of_each_set() -> None:
+    """The old copy and the new one are no two of one set; a membership that the asker has not heard of promises nothing."""
+    replacing = FIRST.replacing("a2")
+    both = [said(copy, 9, 1_000) for copy in ("a2", "a3", "b1", "b2")]
+    assert backup.promise(both, membership=replacing) is None
+    assert backup.promise([*both, said("c1", 9, 700)], membership=replacing) == Quiet(699, 9)
+    newer = [msgspec.structs.replace(each, membership_version=1) for each in both]
+    level = [*newer, said("c1", 9, 1_000)]
+    assert backup.promise(level, membership=replacing) == Quiet(999, 9)
+    assert backup.promise(level) is None
 
 
 @pytest.mark.parametrize(
