@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from sixfold import clock as clocks
+from sixfold import errors as usage
 from sixfold import publisher
 from sixfold.bus import port
 from sixfold_events.registry import Registry
@@ -268,8 +269,10 @@ class VolumeClient:
 
         The read point is what is durable now; all comes from one copy that holds everything up to there, as far as it is
         asked for: no quorum is needed. With `copy` from that one, as much as it knows to be durable. Raises
-        CopyUnreachableError where no copy that answers has it all.
+        CopyUnreachableError where no copy that answers has it all, UsageError for a `copy` that is no member.
         """
+        if copy is not None and copy not in (members := self.membership.members):
+            raise usage.UsageError(f"{copy!r} is no copy of volume {self.volume}; expected one of {', '.join(members)}")
         answers = await self._reader.ask_all([copy] if copy else None, timeout_s=min(timeout_s, 1.0))
         if not answers:
             raise readers.CopyUnreachableError(

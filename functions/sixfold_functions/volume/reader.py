@@ -136,11 +136,13 @@ class CopyReader:
     async def _request(
         self, request: VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested, timeout_s: float
     ) -> Answer:
+        partition = self._partitions.get(request.copy)
+        if partition is None:
+            known = ", ".join(self._members)
+            raise CopyUnreachableError(f"volume {self._volume} has no copy {request.copy}; expected one of {known}")
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[request.request_id] = asked
-        record = publisher.record_of(
-            request, source="/volumes/reader", clock=self._clock, partition=self._partitions[request.copy]
-        )
+        record = publisher.record_of(request, source="/volumes/reader", clock=self._clock, partition=partition)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._bus.publish([topics.moved(record, self._topics.reads)])

@@ -39,6 +39,8 @@ async def replace_a2(volume: inside.InsideVolume) -> None:
         await volume.start(begun.replacement)
         done = await replacing.watch(client, begun, clock=CLOCK)
         assert done.members == AFTER
+        with pytest.raises(errors.UsageError, match="'a2' is no copy of volume default; expected one of a1, b1"):
+            await client.read(1, 1, copy="a2")
     await eventually(lambda: volume.ended("a2"), "the old copy ends", 60.0)
 
 
@@ -98,6 +100,8 @@ async def is_scrubbed_and_compared(volume: inside.InsideVolume, folder: Path) ->
     with pytest.raises(errors.UsageError, match="'a2' is no zone and no copy; expected some of: a, b, c, a1, b1"):
         roster.named(["a2"], members.member_places)
     async with reader.CopyReader(volume.bus, registry=volume.registry, clock=CLOCK, volume=volume.name) as asked:
+        with pytest.raises(reader.CopyUnreachableError, match="volume default has no copy a3; expected one of a1, a2"):
+            await asked.ask("a3")
         asked.use(members)
         keys = await asyncio.gather(*(asked.keys(copy, timeout_s=30.0) for copy in named))
         assert [answer.copy for answer in keys] == AFTER
