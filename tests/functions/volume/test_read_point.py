@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from tests.functions.volume.making import E1, ack
 
-from sixfold import catalogue
+from sixfold import catalogue, errors
 from sixfold.bus import port
 from sixfold_events.volume import VolumeDurableAdvanced, VolumeReadAnswered
 from sixfold_functions.volume import reader as readers
@@ -27,8 +27,8 @@ class Copies:
             volume="default", copy=copy, request_id="", status=ack(copy, self._held[copy]), **more
         )
 
-    async def ask_all(self, copies: list[str], *, timeout_s: float) -> dict[str, VolumeReadAnswered]:
-        return {copy: self._answer(copy) for copy in copies if copy in self._held}
+    async def ask_all(self, copies: list[str] | None = None, *, timeout_s: float) -> dict[str, VolumeReadAnswered]:
+        return {copy: self._answer(copy) for copy in self._held if copies is None or copy in copies}
 
     async def ask(self, copy: str, *, from_lsn: int, count: int, **_: Any) -> VolumeReadAnswered:
         self.read_from.append(copy)
@@ -87,5 +87,15 @@ async def test_where_no_copy_holds_the_read_point_that_is_an_error_and_what_is_t
 
 async def test_nobody_answers() -> None:
     """The message says what to start."""
-    with pytest.raises(readers.CopyUnreachableError, match="none of the six copies answers"):
+    with pytest.raises(
+        readers.CopyUnreachableError, match="none of its copies answers; start it: sixfold volume start all"
+    ):
         await client(Copies({})).read(1, 1)
+
+
+async def test_a_copy_that_is_no_member_is_not_asked() -> None:
+    """The message says which ones there are."""
+    copies = Copies(LEVEL)
+    with pytest.raises(errors.UsageError, match="'d1' is no copy of volume default; expected one of a1, a2, b1"):
+        await client(copies).read(1, 1, copy="d1")
+    assert copies.read_from == []
