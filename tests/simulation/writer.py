@@ -212,7 +212,7 @@ class Writer:
                         break
             for batch in batches:
                 self.outlet.again(batch, fill.copy)
-                self.plan.sent(fill.copy, batch.first_lsn + len(batch.payloads) - 1)
+                self.plan.sent(fill.copy, batch.first_lsn + len(batch.payloads) - 1, self.now)
 
     def _has_not_moved_on(self, copy: str) -> bool:
         """A copy may obey another writer by now, so that its records need not be of this epoch's volume."""

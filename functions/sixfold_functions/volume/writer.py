@@ -295,7 +295,7 @@ class VolumeWriter:
         if ack.copy not in self.tracker.copies:
             self.members.on_other(ack)
         elif state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
-            self.repairer.plan.on_ack(self.tracker.copies[ack.copy], self.epoch, now)
+            self.repairer.on_ack(self.tracker.copies[ack.copy])
         if advanced and state is recovery.State.ESTABLISHED:
             self.advance()
         self.changed.set()

@@ -7,7 +7,7 @@ from tests.functions.volume.making import E1, E2, E3, ack
 
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.recovery import TRANSITIONS, Happened, Recovery, State
-from sixfold_functions.volume.core.repair import Fill, RepairPlan
+from sixfold_functions.volume.core.repair import Fill, RepairPlan, Way
 from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
 
 COPIES = ("a1", "a2", "b1", "b2", "c1", "c2")
@@ -151,12 +151,43 @@ def test_more_follows_once_all_that_was_sent_is_there() -> None:
     plan.on_ack(ack("a1", 0, missing=(1, 1000)), E1, 0.0)
     known = {"a1": ack("a1", 0, missing=(1, 1000))}
     assert plan.due(known, 1.0) == [Fill("a1", 1, 1000)]
-    plan.sent("a1", 500)
+    plan.sent("a1", 500, 1.0)
     plan.on_ack(ack("a1", 300, missing=(301, 1000)), E1, 2.0)
     assert plan.due(known, 3.5) == [], "300 of 500 are there, the others may be on their way"
     known = {"a1": ack("a1", 500, missing=(501, 1000))}
     plan.on_ack(known["a1"], E1, 3.6)
     assert plan.due(known, 3.6) == [Fill("a1", 501, 1000)]
+
+
+def test_what_is_on_its_way_to_a_copy_is_counted_until_the_copy_has_it() -> None:
+    """By what it says to lack first: what it cannot connect yet arrived all the same."""
+    way = Way(10)
+    way.sent(5, 8)
+    assert way.has_room()
+    way.sent(9, 8)
+    assert not way.has_room()
+    way.reached(ack("a1", 0, missing=(5, 99)))
+    assert not way.has_room(), "LSN 5 is lacking"
+    way.reached(ack("a1", 0, missing=(6, 99)))
+    assert way.has_room()
+    way.sent(12, 8)
+    way.reached(ack("a1", 12))
+    assert (way.has_room(), way.reached_lsn) == (True, 12)
+
+
+def test_what_goes_on_to_be_sent_is_given_time_to_arrive() -> None:
+    """A copy is not sent again what is on its way, however long ago the filling began."""
+    plan = RepairPlan(retry_s=2.0)
+    known = {"a1": ack("a1", 0, missing=(1, 1000))}
+    plan.on_ack(known["a1"], E1, 0.0)
+    assert plan.due(known, 1.0) == [Fill("a1", 1, 1000)]
+    plan.sent("a1", 500, 1.0)
+    plan.on_ack(ack("a1", 500, missing=(501, 1000)), E1, 1.5)
+    plan.sent("a1", 1000, 1.6)
+    known = {"a1": ack("a1", 600, missing=(601, 1000))}
+    plan.on_ack(known["a1"], E1, 1.8)
+    assert plan.due(known, 3.7) == []
+    assert plan.due(known, 3.9) == [Fill("a1", 601, 1000)]
 
 
 def test_a_silent_copy_gets_a_word_now_and_then_and_no_data() -> None:
@@ -200,6 +231,19 @@ def test_a_copy_that_lost_its_log_is_admitted_when_it_lacks_nothing() -> None:
     assert plan.due(known, 1.5) == [Fill("a1", admission=True)]
     plan.on_ack(ack("a1", 9, epoch=E2), E2, 2.0)
     assert plan.copies() == []
+
+
+def test_a_copy_that_is_level_is_admitted_without_a_pause() -> None:
+    """What it was sent is all there: there is nothing to wait for."""
+    plan = RepairPlan(retry_s=2.0)
+    known = {"a1": ack("a1", 0, missing=(1, 9), joining=True)}
+    plan.on_ack(known["a1"], E1, 0.0)
+    assert plan.due(known, 1.0) == [Fill("a1", 1, 9)]
+    plan.sent("a1", 9, 1.0)
+    known = {"a1": ack("a1", 9, joining=True)}
+    plan.on_ack(known["a1"], E1, 1.1)
+    assert plan.due(known, 1.1) == [Fill("a1", admission=True)]
+    assert plan.due(known, 2.0) == []
 
 
 def test_a_copy_that_lost_its_log_counts_neither_for_a_write_nor_for_a_recovery() -> None:

@@ -7,6 +7,7 @@ that says nothing any more is down or far behind, so it gets a word now and then
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,7 +75,8 @@ class RepairPlan:
         gap.heard_at, gap.silent = now, 0
         if gap.need != need:
             gap.need, gap.since = need, now
-            if need.first_lsn > gap.sent_lsn:
+            level = need.where is Standing.CURRENT and not need.first_lsn
+            if level or need.first_lsn > gap.sent_lsn:
                 gap.tried_at = None  # all that was sent is there
 
     @staticmethod
@@ -116,10 +118,10 @@ class RepairPlan:
         wait_s: float = min(self._retry_s * 2**gap.silent, self._silence_s_max)
         return now - max(gap.tried_at, gap.since) >= wait_s
 
-    def sent(self, copy: str, last_lsn: int) -> None:
-        """The copy was sent what it lacks up to `last_lsn`, perhaps not all of it."""
+    def sent(self, copy: str, last_lsn: int, now: float) -> None:
+        """The copy is sent now what it lacks up to `last_lsn`, perhaps not all of it."""
         if (gap := self._gaps.get(copy)) is not None:
-            gap.sent_lsn = max(gap.sent_lsn, last_lsn)
+            gap.tried_at, gap.sent_lsn = now, max(gap.sent_lsn, last_lsn)
 
     def keep(self, copies: Collection[str]) -> None:
         """Only these are members still."""
@@ -128,3 +130,29 @@ class RepairPlan:
     def copies(self) -> list[str]:
         """Copies that lack something."""
         return sorted(self._gaps)
+
+
+class Way:
+    """What is on its way to a copy that is filled: sent, and not heard to have arrived."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._parts: collections.deque[tuple[int, int]] = collections.deque()
+        self.reached_lsn = 0
+        """The copy has everything up to here, perhaps not connected yet."""
+
+    def sent(self, last_lsn: int, size: int) -> None:
+        """`size` bytes that end with `last_lsn` are on their way."""
+        self._parts.append((last_lsn, size))
+        self._bytes += size
+
+    def reached(self, ack: VolumeCopyAcknowledged) -> None:
+        """The copy says this."""
+        self.reached_lsn = ack.missing_first_lsn - 1 if ack.missing_last_lsn else ack.complete_lsn
+        while self._parts and self._parts[0][0] <= self.reached_lsn:
+            self._bytes -= self._parts.popleft()[1]
+
+    def has_room(self) -> bool:
+        """Whether more may be sent."""
+        return self._bytes < self._bytes_max
