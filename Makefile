@@ -53,7 +53,7 @@ bench-runtime: $(STAMP) ## Measure the runtime beside its Python peers on a real
 bench-runtime-soak: $(STAMP) ## Measure a function's memory: a minute idle, ten at full rate
 	$(BIN)/python -m bench.runtime soak
 
-bench-volume: $(STAMP) ## Measure the quorum volume beside etcd and MariaDB on a real Kafka (15 minutes; bench/README.md)
+bench-volume: $(STAMP) ## Measure the quorum volume beside etcd and MariaDB on a real Kafka (20 minutes; bench/README.md)
 	$(BIN)/python -m bench.volume
 
 simulate: $(STAMP) ## Let volumes live through faults drawn from seeds (SEEDS=500)

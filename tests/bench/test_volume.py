@@ -17,7 +17,7 @@ from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from bench.runtime.sides import SideError
 from bench.volume import __main__ as program
-from bench.volume import appends, bars, counted, debian, etcd, meter, pins, rates, recovery, turns
+from bench.volume import appends, bars, counted, debian, etcd, meter, pins, rates, recovery, replacing, restored, turns
 from bench.volume.bare import FILES, BareFiles
 from bench.volume.load import RECORD, Load
 from bench.volume.measured import figures_of
@@ -240,6 +240,26 @@ async def test_our_side_is_measured_and_a_killed_writer_has_a_successor(tmp_path
         found = figures_of(said)
         assert 0 < found["p50_ms_4"] <= found["p99_ms_4"]
         assert await recovery.recovery_s(ours, under_load_s=0.3) > 0
+
+
+async def test_a_replacement_is_measured_while_appends_go_on(tmp_path: Path) -> None:
+    """The new copy is one of six then, the old one is none."""
+    async with (
+        open_bus("embedded:", data_dir=tmp_path) as bus,
+        volume(bus, tmp_path, "replaced") as ours,
+        ours.copies() as fleet,
+    ):
+        took_s, appends_ms = await replacing.replaced_s(ours, fleet, filled_bytes=1, per_s=50)
+    assert took_s > 0
+    assert len(appends_ms) >= 50
+
+
+async def test_a_restore_is_measured_at_the_share_that_is_asked_for(tmp_path: Path) -> None:
+    """All of it is read in the end."""
+    async with open_bus("embedded:", data_dir=tmp_path) as bus:
+        outcome = await restored.restored(Lab(bus, "", tmp_path, scale.Scale(share=0.001)), None)
+    assert outcome.values["restore_1gb_s"]
+    assert outcome.details["restore"]["bytes"] == 1_000_000
 
 
 def test_the_readme_explains_every_result_and_names_every_pin() -> None:
