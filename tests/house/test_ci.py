@@ -87,7 +87,7 @@ def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_
     assert code == 0
     made = [call for call in calls if call.startswith("make ")]
     assert [call.partition(" REPORTS=")[0] for call in made] == [
-        "make test",
+        "make test PROCESSES=3",
         "make simulate SEEDS=500",
         "make demo",
         "make demo BUS=kafka",
@@ -95,8 +95,8 @@ def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_
     assert "-m containers" in MAKEFILE
     assert calls[-1] == "containers stop"
     started = [call.split()[2] for call in calls if call.startswith("local start ")]
-    assert calls[-3:-1] == [f"local stop {folder}" for folder in started]
-    assert len(set(started)) == 2, "a broker for each process of the tests"
+    assert calls[-4:-1] == [f"local stop {folder}" for folder in started]
+    assert len(set(started)) == 3, "a broker for each process of the tests"
 
 
 @pytest.mark.parametrize("fails", ["make test", "make simulate", "make demo", "containers image"])
@@ -105,5 +105,5 @@ def test_checks_that_fail_say_so_and_stop_what_they_started_too(tmp_path: Path, 
     code, calls = ci(tmp_path, fails=fails)
     assert code == 7
     [failed] = [index for index, call in enumerate(calls) if call.startswith(fails)]
-    assert calls[failed + 1 :] == [*calls[-3:-1], "containers stop"]
-    assert all(call.startswith("local stop ") for call in calls[-3:-1])
+    assert calls[failed + 1 :] == [*calls[-4:-1], "containers stop"]
+    assert all(call.startswith("local stop ") for call in calls[-4:-1])
