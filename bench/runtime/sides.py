@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.runtime import environments, load
 from bench.runtime.job import Job
@@ -121,13 +121,28 @@ def check(work: Job, result: dict[str, Any], numbers: int) -> None:
         raise SideError(f"{work.mode} of {work.topic}: {result['violations']} records of one key overtook one another")
 
 
-async def rate(lab: Lab, side: str, work: Job, *, first: int = 0) -> float:
-    """Records a second, handled and committed, of one run of `side`; the `first` ones were committed already."""
+class Run(NamedTuple):
+    """What one run took, start-up left out."""
+
+    per_s: float
+    """Records a second."""
+    cpu_s: float
+    """Processor time of the measured process for one record, seconds, all its threads together."""
+
+
+async def run(lab: Lab, side: str, work: Job, *, first: int = 0) -> Run:
+    """One run of `side` until all is handled and committed; the `first` records were committed already."""
     async with started(command(side, work)) as running:
         result = await running.said()
         check(work, result, sum(range(first, first + work.count)))
         end_s = max(result["last_s"], await committed(lab, work.group, work.topic, first + work.count))
-    return float((work.count - work.warm) / (end_s - result["first_s"]))
+    count = work.count - work.warm
+    return Run(count / (end_s - result["first_s"]), result.get("cpu_s", 0.0) / count)
+
+
+async def rate(lab: Lab, side: str, work: Job, *, first: int = 0) -> float:
+    """Records a second of one `run`."""
+    return (await run(lab, side, work, first=first)).per_s
 
 
 async def consuming_rate(lab: Lab, side: str, topic: str, count: int, *, mode: str, **more: Any) -> float:
