@@ -44,6 +44,11 @@ def txn(process: str, words: str, *, at: tuple[int, int], outcome: Outcome = "ok
         key, mark, rest = word[0], word[1], word[2:]
         elements = [int(each) for each in rest]
         parts.append(["append", key, elements[0]] if mark == "+" else ["r", key, elements if mark == "=" else None])
+    return transaction(process, number, parts, at, outcome)
+
+
+def transaction(process: str, number: int, parts: list[list[Any]], at: tuple[int, int], outcome: Any) -> Operation:
+    """A transaction that gave these parts; `outcome` is an Outcome, drawn or not."""
     return Operation(
         process=process,
         number=number,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.history import cycles, lists
-from tests.history.making import serial, some_order_of_lists, together, txn
+from tests.history.making import serial, some_order_of_lists, together, transaction, txn
 from tests.history.recording import Operation
 
 GOOD = {
@@ -127,10 +127,10 @@ def test_a_cycle_is_explained_step_by_step() -> None:
 
 def test_the_example_of_the_paper_is_found_as_it_says() -> None:
     """What Elle found in TiDB (Kingsbury and Alvaro, section 7.1): a transaction that was tried again over another's."""
-    before = made("t0", 0, [["append", "34", 2], ["append", "34", 1]], (0, 1), "ok")
-    retried = made("t1", 1, [["r", "34", [2, 1]], ["append", "36", 5], ["append", "34", 4]], (2, 9), "ok")
-    overwritten = made("t2", 2, [["append", "34", 5]], (2, 9), "ok")
-    reader = made("t3", 3, [["r", "34", [2, 1, 5, 4]]], (10, 11), "ok")
+    before = transaction("t0", 0, [["append", "34", 2], ["append", "34", 1]], (0, 1), "ok")
+    retried = transaction("t1", 1, [["r", "34", [2, 1]], ["append", "36", 5], ["append", "34", 4]], (2, 9), "ok")
+    overwritten = transaction("t2", 2, [["append", "34", 5]], (2, 9), "ok")
+    reader = transaction("t3", 3, [["r", "34", [2, 1, 5, 4]]], (10, 11), "ok")
     [found] = cycles.check(lists.transactions([before, retried, overwritten, reader]))
     assert found.anomaly == "G-single"
     assert found.text.splitlines()[0] == "t1#1 -> t2#2 -> t1#1"
@@ -178,24 +178,10 @@ def executed(rng: random.Random, count: int, processes: int, *, keys: str = "xyz
                 parts.append(["r", key, list(scratch[key])])
         if happens:
             state = scratch
-        history.append(made(f"p{process}", number, parts, (begin, end), outcome))
+        history.append(transaction(f"p{process}", number, parts, (begin, end), outcome))
     last = max(free) + 1
-    history.append(made("last", count, [["r", key, list(state[key])] for key in keys], (last, last + 1), "ok"))
+    history.append(transaction("last", count, [["r", key, list(state[key])] for key in keys], (last, last + 1), "ok"))
     return history
-
-
-def made(process: str, number: int, parts: list[list[Any]], at: tuple[int, int], outcome: Any) -> Operation:
-    """A transaction that gave these parts."""
-    return Operation(
-        process=process,
-        number=number,
-        f="txn",
-        asked=[[f, key, value if f == "append" else None] for f, key, value in parts],
-        told=parts if outcome == "ok" else None,
-        invoked_ns=at[0],
-        completed_ns=None if outcome == "info" else at[1],
-        outcome=outcome,
-    )
 
 
 @settings(deadline=None)

@@ -17,7 +17,8 @@ from tests.simulation.writer import Writer
 
 from sixfold_events.volume import VolumeDurableAdvanced, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume.core import layout
-from sixfold_functions.volume.core.replica import Redo, Replica
+from sixfold_functions.volume.core.node import Redo
+from sixfold_functions.volume.core.replica import Replica
 
 NAMES = ("r1", "r2")
 CAUGHT_UP = 400

@@ -21,7 +21,7 @@ from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import files
 from sixfold_functions.volume.core import layout
-from sixfold_functions.volume.encryption import settings
+from sixfold_functions.volume.encryption import custody, settings
 from sixfold_functions.volume.encryption.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ async def origin_of(bus: port.Bus, volume: str, name: str, registry: Registry) -
 
 
 async def make(process: Process, volume: str, name: str, folder: Path, *, keyring: Keyring, now_ms: int) -> None:
-    """Make the copy's log if its volume has a past and the copy has none. Raises what `building.build` raises."""
+    """Make the copy's log if its volume has a past and the copy has none.
+
+    Raises KeyRefusedError, and what `building.build` raises.
+    """
     bus, registry = process.require_bus(), process.registry
     origin = await origin_of(bus, volume, name, registry)
     if origin is None or not _is_empty(folder, volume, name, registry, keyring, now_ms):
@@ -64,7 +67,7 @@ async def make(process: Process, volume: str, name: str, folder: Path, *, keyrin
         last_lsn=origin.last_lsn,
     )
 
-    source = await _archive(process, origin)
+    source = await _archive(process, origin, keyring)
 
     def work() -> None:
         source.refresh()
@@ -93,14 +96,20 @@ async def connect(copy: copies.Copy, process: Process) -> None:
         return
     from sixfold_functions.volume.backup import past
 
-    copy.shared.past = past.SharedPast(await _archive(process, origin), origin)
+    copy.shared.past = past.SharedPast(await _archive(process, origin, copy.keyring), origin)
 
 
-async def _archive(process: Process, origin: VolumeRestored) -> Archive:
+async def _archive(process: Process, origin: VolumeRestored, keyring: Keyring) -> Archive:
+    """The backup that the volume begins with, unlocked. Raises KeyRefusedError where it is encrypted, the copy not."""
     from sixfold_functions.volume.backup import archive, keys, store
 
     found = archive.Archive(store.open_store(origin.url), origin.source)
     await keys.unlock(process, found, settings.read(process.options, os.environ))
+    if found.keyring.current is not None and keyring.current is None:
+        raise custody.KeyRefusedError(
+            f"volume {origin.volume} begins with the encrypted backup of volume {origin.source}, which has no copies in "
+            f"plain; name a key for this one: SIXFOLD_VOLUME_KMS_KEY=alias/volume sixfold volume serve {origin.volume}"
+        )
     return found
 
 

@@ -27,7 +27,8 @@ from sixfold_functions.volume import errors, filling, nearest, reporting, roster
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.membership import Membership
-from sixfold_functions.volume.core.replica import ConsistencyPoint, Redo, Replica
+from sixfold_functions.volume.core.node import Redo
+from sixfold_functions.volume.core.replica import ConsistencyPoint, Replica
 from sixfold_functions.volume.readpoints import ReadPointLostError
 
 ZONE = "SIXFOLD_ZONE"

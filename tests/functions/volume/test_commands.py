@@ -7,13 +7,11 @@ import re
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.runtime.cli.commands import Sixfold, until
+from tests.runtime.cli.commands import Sixfold, eventually, running, until
 
 from sixfold_functions.volume.core import layout
 
@@ -27,23 +25,9 @@ def sixfold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sixfold
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     made = Sixfold(tmp_path / "data")
-    process = made.start("up", "--port", "0", "--without", "gateway", "--without", "deploy.agent")
-    try:
-        until(process, "Sixfold is up")
+    words = "up", "--port", "0", "--without", "gateway", "--without", "deploy.agent"
+    with running(made, *words, ready="Sixfold is up"):
         yield made
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=60)
-        finally:
-            process.kill()
-
-
-def eventually(check: Callable[[], Any], what: str) -> None:
-    """Ask until it is so; the test's timeout is the deadline."""
-    deadline = time.monotonic() + 120  # noqa: TID251 (there is no loop here)
-    while not check():
-        assert time.monotonic() < deadline, what  # noqa: TID251
 
 
 def test_the_volume_from_the_command_line(sixfold: Sixfold, tmp_path: Path) -> None:
@@ -215,9 +199,7 @@ def _backups_are_restored(sixfold: Sixfold, tmp_path: Path) -> None:
     ]
     for words, said in wrong:
         assert said in " ".join(sixfold.bad("volume", *words, code=2).split())
-    served = sixfold.start("volume", "serve", "experiment")
-    try:
-        until(served, "volume experiment runs")
+    with running(sixfold, "volume", "serve", "experiment", ready="volume experiment runs") as served:
 
         def readable() -> bool:
             done = sixfold.run("volume", "read", "--volume", "experiment", "--from", str(last_lsn), "--json")
@@ -226,9 +208,6 @@ def _backups_are_restored(sixfold: Sixfold, tmp_path: Path) -> None:
         eventually(readable, "the clone reads its past")
         mine = sixfold.json("volume", "append", "--volume", "experiment", "--data", "mine", "--timeout", "60")
         assert mine["first_lsn"] == last_lsn + 1
-    finally:
-        served.terminate()
-        served.communicate(timeout=60)
     assert served.returncode == 0
 
 

@@ -6,17 +6,16 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.cli.commands import Sixfold, until
+from tests.runtime.cli.commands import Sixfold, eventually, running
 
 from sixfold_functions.volume.core import layout
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 MARK = "secret-payload"
 
 
@@ -35,24 +34,8 @@ def sixfold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Encrypt
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     made = Encrypted(tmp_path / "data")
-    process = made.start("up", "--port", "0", "--without", "deploy.agent")
-    try:
-        until(process, "gateway running")
+    with running(made, "up", "--port", "0", "--without", "deploy.agent", ready="gateway running"):
         yield made
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=60)
-        finally:
-            process.kill()
-
-
-def eventually(check: Callable[[], Any], what: str) -> Any:
-    """Ask until it is so; the test's timeout is the deadline."""
-    deadline = time.monotonic() + 150  # noqa: TID251 (there is no loop here)
-    while not (found := check()):
-        assert time.monotonic() < deadline, what  # noqa: TID251
-    return found
 
 
 def told(sixfold: Sixfold, *words: str) -> Any:
@@ -93,7 +76,8 @@ def test_up_waits_for_its_key_serves_rotates_and_comes_back_after_kill_nine(sixf
     ]
     assert all(len(found) == 1 and found != names[0][copy] for copy, found in names[1].items())
     system = json.loads((sixfold.data_dir / "system.json").read_text())
-    os.kill(system["processes"]["volume.storage.a1"], signal.SIGKILL)
+    for killed in ("volume.storage.a1", "volume.backup"):
+        os.kill(system["processes"][killed], signal.SIGKILL)
     sixfold.good("volume", "append", "--data", f"{MARK}-2")
     eventually(lambda: all_answer(sixfold), "the copy that was killed is back")
 
@@ -103,10 +87,38 @@ def test_up_waits_for_its_key_serves_rotates_and_comes_back_after_kill_nine(sixf
 
     eventually(lambda: len(records("a1")) == 2, "it has what it had, and what was written meanwhile")
     assert records("a1") == records("b1")
-    eventually(lambda: _backed_up(sixfold, 2), "both records are in the backup")
+    eventually(lambda: _backed_up(sixfold, 2), "the backup, that was killed as well, has both records")
+    assert json.loads(sixfold.good("volume", "verify", "--deep", "--json"))["findings"] == []
+    for verb, new in (("clone", "cloned"), ("restore", "restored")):
+        sixfold.good("volume", verb, new)
+        _serves_its_past(sixfold, new)
     for path in [*(sixfold.data_dir / "volume").rglob("*"), *(sixfold.data_dir / "backups").rglob("*")]:
         if path.is_file():
             assert MARK.encode() not in path.read_bytes(), path
-    assert json.loads(sixfold.good("volume", "verify", "--deep", "--json"))["findings"] == []
+    _refuses_to_be_in_plain(sixfold)
     assert "current" in sixfold.good("volume", "keys", "a1")
     assert "expected some of: a, b, c" in sixfold.bad("volume", "rotate-key", "z9", code=2)
+
+
+def _serves_its_past(sixfold: Encrypted, new: str) -> None:
+    """A volume with an encrypted past, under keys of its own."""
+    with running(sixfold, "volume", "serve", new, ready=f"volume {new} runs"):
+
+        def readable() -> bool:
+            found = told(sixfold, "volume", "read", "--volume", new)
+            return found is not None and len(found["records"]) == 2
+
+        eventually(readable, f"{new} has both records")
+        done = told(sixfold, "volume", "append", "--volume", new, "--data", f"{MARK}-3", "--timeout", "60")
+        assert done["first_lsn"] == 3
+
+
+def _refuses_to_be_in_plain(sixfold: Encrypted) -> None:
+    """Whoever serves it without a key is told; nothing of the past is on the disk then."""
+    for verb, new in (("clone", "plain-clone"), ("restore", "plain")):
+        sixfold.good("volume", verb, new)
+        done = Sixfold(sixfold.data_dir).spawn("volume", "serve", new, timeout_s=120)
+        assert done.returncode == 1, done
+        assert "has no copies in plain; name a key" in " ".join(done.stderr.split()), done
+        for path in (sixfold.data_dir / "volume" / new).rglob("*"):
+            assert not path.is_file() or MARK.encode() not in path.read_bytes(), path

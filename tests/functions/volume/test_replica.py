@@ -13,7 +13,8 @@ from tests.functions.volume.making import E1, E2, E3, ack, batch, bump, truncati
 from sixfold_events.volume import VolumeDurableAdvanced, VolumeRedoBatch
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.lag import STAMPS_MAX, LagMeter
-from sixfold_functions.volume.core.replica import ConsistencyPoint, Redo, Replica
+from sixfold_functions.volume.core.node import Redo
+from sixfold_functions.volume.core.replica import ConsistencyPoint, Replica
 
 
 def announcement(epoch: int, durable_lsn: int, *, at_ms: int = 0) -> VolumeDurableAdvanced:

@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -122,3 +124,26 @@ def until(process: subprocess.Popen[str], words: str) -> str:
         if words in line:
             return "".join(lines)
     raise AssertionError(f"ended without {words!r}:\n{''.join(lines)}")
+
+
+@contextlib.contextmanager
+def running(sixfold: Sixfold, *words: str, ready: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs, from the line with `ready` on to the end of the block, where it is asked to stop."""
+    process = sixfold.start(*words)
+    try:
+        until(process, ready)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+
+
+def eventually(check: Callable[[], Any], what: str) -> Any:
+    """Ask until it is so, and return what was said; there is no loop here, so it asks a process each time."""
+    deadline = time.monotonic() + 150  # noqa: TID251 (the test's own time)
+    while not (found := check()):
+        assert time.monotonic() < deadline, what  # noqa: TID251
+    return found

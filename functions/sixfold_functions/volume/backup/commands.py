@@ -99,9 +99,10 @@ async def _make(
     columns = TextColumn("restoring"), BarColumn(), TextColumn("LSN {task.completed}"), TimeRemainingColumn()
     async with common.process(ctx) as process:
         started = process.clock.monotonic()
-        encrypted = bool(encryption.read({}, os.environ).kms_key)
+        chosen = encryption.read({}, os.environ)
         kept = archive.Archive(store.open_store(url), volume)
-        await keys.unlock(process, kept, encryption.read({}, os.environ))
+        await keys.unlock(process, kept, chosen)
+        encrypted = bool(chosen.kms_key) or kept.keyring.current is not None
         if shared and at_ms is None:
             await _bring_up_to_date(process, kept)
         with Progress(*columns, console=common.errors, transient=True, disable=quiet or shared) as progress:

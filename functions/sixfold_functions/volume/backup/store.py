@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sixfold import errors
+from sixfold import errors, objects
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -166,13 +166,13 @@ class FolderStore(ObjectsStore):
                 os.link(written, path)
             except FileExistsError:
                 return False
-            _sync_folder(path.parent)
+            objects.sync_folder(path.parent)
             return True
 
     def replace(self, name: str, data: bytes) -> None:
         with self._failures("write", name), self._written(name, data) as (written, path):
             written.replace(path)
-            _sync_folder(path.parent)
+            objects.sync_folder(path.parent)
 
     @contextlib.contextmanager
     def _written(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
@@ -180,7 +180,7 @@ class FolderStore(ObjectsStore):
         path = self._folder / name
         for missing in reversed([each for each in path.parents if not each.exists()]):
             missing.mkdir(exist_ok=True, mode=0o700)
-            _sync_folder(missing.parent)
+            objects.sync_folder(missing.parent)
         # obstore passes files of such names over, as it makes them itself.
         written = path.with_name(f"{path.name}#{os.getpid()}{next(self._count)}")
         try:
@@ -195,14 +195,6 @@ class FolderStore(ObjectsStore):
             yield written, path
         finally:
             written.unlink(missing_ok=True)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_store(url: str) -> Store:

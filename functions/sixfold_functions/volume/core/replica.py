@@ -31,15 +31,7 @@ from sixfold_events.volume import (
     VolumeRestored,
 )
 from sixfold_functions.volume.core.lag import LagMeter
-
-Redo = (
-    VolumeRedoBatch
-    | VolumeEpochBumped
-    | VolumeRangeTruncated
-    | VolumeCopyAdmitted
-    | VolumeMembershipChanged
-    | VolumeRestored
-)
+from sixfold_functions.volume.core.node import Redo
 
 HELD_RECORDS_MAX = 200_000
 HELD_BYTES_MAX = 134_217_728
