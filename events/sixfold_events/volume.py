@@ -13,6 +13,7 @@ from sixfold_events.event import Event
 from sixfold_events.volume_members import CopyPlace as CopyPlace
 from sixfold_events.volume_members import VolumeMembersAnnounced as VolumeMembersAnnounced
 from sixfold_events.volume_members import VolumeMembershipChanged as VolumeMembershipChanged
+from sixfold_events.volume_members import VolumePlanned as VolumePlanned
 from sixfold_events.volume_members import VolumeReplaceRequested as VolumeReplaceRequested
 
 REDO_TOPIC = "volume.redo"

@@ -37,6 +37,17 @@ class VolumeMembershipChanged(Event, topic="volume.redo", key="volume"):
     """Sets of the version before, which count as well until it is settled; none then."""
 
 
+class VolumePlanned(Event, topic=MEMBERS_TOPIC, key="volume"):
+    """The volume is spread over groups of six copies; what was said first counts, and each group's log repeats it."""
+
+    volume: str
+    groups: int
+    stripe: int
+    """So many pages (or records, by volume LSN) that follow each other lie in one group."""
+    page_bytes: int = 0
+    """0 for a volume of plain records, else the size of its pages."""
+
+
 class VolumeReplaceRequested(Event, topic=MEMBERS_TOPIC, key="volume"):
     """Someone asks the volume's writer to replace a copy, or to go back from a replacement that is under way."""
 

@@ -72,6 +72,27 @@ class StaleWriterError(VolumeError):
         )
 
 
+class GroupError(VolumeError, errors.UsageError):
+    """A group of a volume was about to be written by itself."""
+
+    def __init__(self, group: str) -> None:
+        volume = group.rpartition(layout.GROUP)[0]
+        super().__init__(
+            f"{group} is a group of volume {volume}, and only that volume's writer may write it: sixfold run "
+            f"volume.writer --volume {volume}, or in Python `open_writer(bus, volume={volume!r}, …)`"
+        )
+
+
+class SpreadError(VolumeError, errors.UsageError):
+    """A volume of several groups was about to be used as one of a single group."""
+
+    def __init__(self, volume: str, groups: int) -> None:
+        super().__init__(
+            f"volume {volume} is spread over {groups} groups (sixfold volume plan --volume {volume}); in Python use "
+            f"`open_writer(bus, volume={volume!r}, …)`, GroupedReplica, GroupedPageVolume"
+        )
+
+
 class VolumeLimitError(VolumeError, errors.UsageError):
     """An append is larger than a volume takes; nothing was written."""
 

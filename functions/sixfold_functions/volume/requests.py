@@ -59,7 +59,7 @@ class AppendRequests:
             )
             request = None
         if isinstance(request, VolumeAppendRequested) and request.volume == writer.volume:
-            refusal = writer.settings.limits.refusal(request.records)
+            refusal = writer.refusal(request.records)
             if request.expires_at_ms and clocks.now_ms(writer.clock) > request.expires_at_ms:
                 refusal = "the writer came to it after its deadline; nothing was written"
             if refusal:

@@ -17,10 +17,11 @@ from sixfold import clock as clocks
 from sixfold import errors
 from sixfold.bus import ends, port
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeMembersAnnounced, VolumeReplaceRequested
+from sixfold_events.volume import VolumeMembersAnnounced, VolumePlanned, VolumeReplaceRequested
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.membership import FIRST, Membership, of_event
+from sixfold_functions.volume.core.plan import Plan
 
 
 class Roster:
@@ -32,12 +33,18 @@ class Roster:
         self.membership = FIRST
         self.places: dict[layout.Place, None] = dict.fromkeys(FIRST.places)
         """Every place that any writer ever gave to a copy."""
+        self.plan: Plan | None = None
+        """How the volume is spread over groups, if it is; what was said first counts."""
         self.requests: dict[str, VolumeReplaceRequested] = {}
         """By their ids, in order."""
 
     def hear(self, record: port.Record) -> VolumeMembersAnnounced | VolumeReplaceRequested | None:
         """Take in a record of the topic; what it is, if it is of this volume."""
         event = topics.decoded(self._registry, record)
+        if isinstance(event, VolumePlanned) and event.volume == self._volume and self.plan is None:
+            self.plan = Plan(
+                volume=event.volume, groups=event.groups, stripe=event.stripe, page_bytes=event.page_bytes
+            ).check()
         if isinstance(event, VolumeMembersAnnounced) and event.volume == self._volume:
             self.requests.pop(event.request_id, None)
             told = of_event(event.membership)

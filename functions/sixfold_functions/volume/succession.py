@@ -19,16 +19,16 @@ RESCAN_LSNS = 10_000
 async def succeed(writer: VolumeWriter) -> int:
     """Queue the announcements that are owed. Returns the next offset of `volume.append` to take."""
     assert writer.recovery.beginning is not None
-    source = writer.recovery.beginning.source
-    announced_lsn, announced_offset = max(0, source.consistent_lsn - RESCAN_LSNS), 0
+    source, last_lsn = writer.recovery.beginning.source, writer.recovery.beginning.durable_lsn
+    announced_lsn, announced_offset = max(0, last_lsn - RESCAN_LSNS), 0
     for record in await topics.last_records(writer.bus, writer.topics.durable, 1):
         event = writer.registry.decode(record.value, record.headers)
         if isinstance(event, VolumeDurableAdvanced):
             announced_lsn, announced_offset = event.durable_lsn, event.append_offset
     results: list[announcer.Result] = []
     lsn = announced_lsn + 1
-    while lsn <= source.consistent_lsn:
-        batches = await _read(writer, lsn, source.consistent_lsn)
+    while lsn <= last_lsn:
+        batches = await read(writer, lsn, last_lsn)
         if not batches:
             await writer.wait_change()
         for batch in batches:
@@ -42,7 +42,8 @@ async def succeed(writer: VolumeWriter) -> int:
     return max(announced_offset, source.append_offset)
 
 
-async def _read(writer: VolumeWriter, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
+async def read(writer: VolumeWriter, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
+    """Stored batches of any copy of the epoch that has them; none where none answers now."""
     for source in writer.repairer.sources(first_lsn, but=""):
         try:
             return await writer.repairer.read(source, first_lsn, last_lsn)

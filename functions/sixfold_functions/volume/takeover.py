@@ -33,45 +33,60 @@ async def hold(writer: VolumeWriter) -> None:
 
 async def take_over(writer: VolumeWriter) -> None:
     """Return once `writer` has the volume; its sequencer then gives LSNs."""
-    recovery, tracker, log = writer.recovery, writer.tracker, structlog.get_logger().bind(volume=writer.volume)
     stuck_s = STUCK_S
     while True:
-        epoch = recovery.begin()
-        tracker.begin(epoch)
-        bump = VolumeEpochBumped(volume=writer.volume, epoch=epoch, writer=writer.name)
-        writer.outlet.send(bump)
-        bumped_at = writer.clock.monotonic()
-        log.info("taking the volume over", action="volume.takeover.begun", epoch=epochs.text(epoch))
-        while recovery.state in (State.BUMPING, State.GATHERING):
-            await writer.wait_change()
-            if await writer.members.learn() or writer.clock.monotonic() - bumped_at > BUMP_AGAIN_S:
-                bumped_at = writer.clock.monotonic()
-                writer.outlet.send(bump)
-        if recovery.state is State.TRUNCATING:
-            writer.outlet.send(writer.outlet.truncation(writer.settings.limits.ahead_records_max))
-            recovery.truncation_sent()
-            writer.members.adopt()
-            if await _filled(writer, stuck_s):
+        if await gather(writer):
+            truncate(writer)
+            if await filled(writer, stuck_s):
                 break
             stuck_s = min(2 * stuck_s, STUCK_MAX_S)
-        if recovery.state is State.IDLE:
+        if writer.recovery.state is State.IDLE:
             await writer.clock.sleep(writer.rng.uniform(0.0, BACKOFF_S))
+    establish(writer)
+
+
+async def gather(writer: VolumeWriter, newest_known: int = 0) -> bool:
+    """Fence older writers and hear what the copies hold. False where a newer writer was seen."""
+    recovery, log = writer.recovery, structlog.get_logger().bind(volume=writer.volume)
+    epoch = recovery.begin(newest_known)
+    writer.tracker.begin(epoch)
+    bump = VolumeEpochBumped(volume=writer.volume, epoch=epoch, writer=writer.name)
+    writer.outlet.send(bump)
+    bumped_at = writer.clock.monotonic()
+    log.info("taking the volume over", action="volume.takeover.begun", epoch=epochs.text(epoch))
+    while recovery.state in (State.BUMPING, State.GATHERING):
+        await writer.wait_change()
+        if await writer.members.learn() or writer.clock.monotonic() - bumped_at > BUMP_AGAIN_S:
+            bumped_at = writer.clock.monotonic()
+            writer.outlet.send(bump)
+    return recovery.state is State.TRUNCATING
+
+
+def truncate(writer: VolumeWriter) -> None:
+    """Say where the epoch begins."""
+    writer.outlet.send(writer.outlet.truncation(writer.settings.limits.ahead_records_max))
+    writer.recovery.truncation_sent()
+    writer.members.adopt()
+
+
+def establish(writer: VolumeWriter) -> None:
+    """A write quorum holds what the epoch begins with: appends begin."""
+    recovery = writer.recovery
     beginning = recovery.beginning
     assert beginning is not None
-    source = beginning.source
-    writer.sequencer.begin(epoch, source.consistent_lsn, source.consistent_epoch, recovery.clock_ms())
+    writer.sequencer.begin(recovery.epoch, beginning.durable_lsn, beginning.last_epoch, recovery.clock_ms())
     recovery.write_quorum()
     writer.advance()
-    log.info(
+    structlog.get_logger().bind(volume=writer.volume).info(
         "the volume has its writer",
         action="volume.takeover.done",
-        epoch=epochs.text(epoch),
+        epoch=epochs.text(recovery.epoch),
         durable_lsn=beginning.durable_lsn,
         source=beginning.source.copy,
     )
 
 
-async def _filled(writer: VolumeWriter, stuck_s: float) -> bool:
+async def filled(writer: VolumeWriter, stuck_s: float) -> bool:
     """Wait until a write quorum holds what the epoch begins with. False if that seems not to come."""
     held, since = -1, writer.clock.monotonic()
     while writer.recovery.state is State.FILLING:

@@ -13,6 +13,7 @@ from sixfold_events.registry import Registry
 from sixfold_functions.volume.core import layout
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_GROUP = re.compile(rf"{_NAME.pattern}\.g[1-9][0-9]?")
 DAY_MS = 24 * 3600 * 1000
 ACKS_BYTES_MAX = 256 * 1024 * 1024
 """Acknowledgements are worth something only while they are new."""
@@ -26,10 +27,8 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
     the replication, so a lost zone takes only its own two. They grow by one with each copy that replaces another. The redo is kept for a week, since a copy that was away
     reads on from where it stopped; the truth is in the copies' own logs. Raises UsageError for a name that cannot be.
     """
-    if not _NAME.fullmatch(volume):
-        raise errors.UsageError(
-            f"volume {volume!r}: expected 1 to 64 small letters, digits and hyphens; it names topics and a folder"
-        )
+    if not _GROUP.fullmatch(volume):
+        check_name(volume)
     topics = layout.topics(volume)
     zones = tuple(place.zone for place in layout.PLACES)
     copies = len(layout.PLACES)
@@ -46,6 +45,22 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
         port.TopicSpec(name=topics.read_points, partitions=1, retention_ms=DAY_MS),
         port.TopicSpec(name=topics.members, partitions=1, retention_ms=None),
     )
+
+
+def check_name(volume: str) -> None:
+    """Raises UsageError for what cannot be a volume's name."""
+    if not _NAME.fullmatch(volume):
+        raise errors.UsageError(
+            f"volume {volume!r}: expected 1 to 64 small letters, digits and hyphens; it names topics and a folder"
+        )
+
+
+def spread_specs(volume: str) -> tuple[port.TopicSpec, ...]:
+    """What a volume of several groups needs besides theirs: appends, announcements, and the plan among the members."""
+    check_name(volume)
+    topics = layout.topics(volume)
+    own = topics.append, topics.durable, topics.members
+    return tuple(spec for spec in specs(volume) if spec.name in own)
 
 
 DEFAULT_SPECS = specs()

@@ -56,6 +56,21 @@ def topics(volume: str) -> Topics:
     return Topics(*(f"volume.{name}{suffix}" for name in names))
 
 
+GROUP = ".g"
+"""Between a volume's name and its group's number; no volume's own name has a dot."""
+
+
+def group_name(volume: str, group: int) -> str:
+    """The name of a volume's protection group, which is a volume in all but name: `orders.g1`."""
+    return f"{volume}{GROUP}{group}"
+
+
+def group_of(name: str) -> tuple[str, int] | None:
+    """The volume and the number of the group that `name` names; None for a volume's own name."""
+    volume, dot, number = name.rpartition(GROUP)
+    return (volume, int(number)) if dot and number.isdecimal() else None
+
+
 def by_zone(copies: Iterable[str], places: Places = PLACES) -> dict[str, list[str]]:
     """The given copies in their zones; every zone is there, an empty one too."""
     given = set(copies)

@@ -57,8 +57,10 @@ TRANSITIONS: dict[tuple[State, Happened], State] = {
     (State.GATHERING, Happened.ALL_OR_GRACE_OVER): State.TRUNCATING,
     (State.GATHERING, Happened.MEMBERS_LEARNT): State.BUMPING,
     (State.GATHERING, Happened.NEWER_EPOCH): State.IDLE,
+    (State.GATHERING, Happened.BEGUN): State.BUMPING,
     (State.TRUNCATING, Happened.TRUNCATION_SENT): State.FILLING,
     (State.TRUNCATING, Happened.NEWER_EPOCH): State.IDLE,
+    (State.TRUNCATING, Happened.BEGUN): State.BUMPING,
     (State.FILLING, Happened.WRITE_QUORUM): State.ESTABLISHED,
     (State.FILLING, Happened.BEGUN): State.BUMPING,
     (State.FILLING, Happened.NEWER_EPOCH): State.IDLE,
@@ -72,10 +74,15 @@ class Beginning:
 
     source: VolumeCopyAcknowledged
     """The copy whose records it takes over."""
+    durable_lsn: int
+    """What is above is annulled."""
+    last_epoch: int
+    """Origin epoch of the record there."""
 
-    @property
-    def durable_lsn(self) -> int:
-        return self.source.consistent_lsn
+
+def all_of(source: VolumeCopyAcknowledged) -> Beginning:
+    """All that the copy which said this has, up to its last consistency point."""
+    return Beginning(source, source.consistent_lsn, source.consistent_epoch)
 
 
 class Recovery:
@@ -93,7 +100,8 @@ class Recovery:
         self.superseded_by: VolumeCopyAcknowledged | None = None
         self.membership = membership
         """The newest that is known."""
-        self._tag = tag
+        self.tag = tag
+        """Its writer's part of its epochs."""
         self._grace_s = grace_s
         self._grace_until: float | None = None
         self._quorum = quorum
@@ -104,7 +112,7 @@ class Recovery:
     def begin(self, newest_known: int = 0) -> int:
         """Start, or start over: the epoch to bump to."""
         self.newest_seen = max(self.newest_seen, newest_known, self.epoch)
-        self.epoch = epochs.after(self.newest_seen, self._tag)
+        self.epoch = epochs.after(self.newest_seen, self.tag)
         self.reports, self.beginning, self._grace_until = {}, None, None
         self._move(Happened.BEGUN)
         return self.epoch
@@ -160,12 +168,23 @@ class Recovery:
             return  # a copy that came late knows of a later change
         if len(self.reports) == len(self.membership.members) or now >= self._grace_until:
             source = max(self.reports.values(), key=lambda ack: (ack.log_epoch, ack.complete_lsn, ack.copy))
-            self.beginning = Beginning(source)
+            self.beginning = all_of(source)
             self._move(Happened.ALL_OR_GRACE_OVER)
 
     def clock_ms(self) -> int:
         """Highest stamp that the copies which reported have stored; every durable record's and promise's is among them."""
         return max((ack.clock_ms for ack in self.reports.values()), default=0)
+
+    def begin_at(self, lsn: int, last_epoch: int) -> None:
+        """Take over less of the source: up to a consistency point below its last one, whose record is of `last_epoch`.
+
+        For one group of several: its records above are durable in no volume (`core/reunion.py`).
+        """
+        assert self.state is State.TRUNCATING, self.state
+        assert self.beginning is not None
+        source = self.beginning.source
+        assert source.settled_lsn <= lsn <= source.consistent_lsn, (source, lsn)
+        self.beginning = Beginning(source, lsn, last_epoch)
 
     def truncation_sent(self) -> None:
         """The truncation is in the partitions."""

@@ -21,6 +21,8 @@ class Limits:
     batch_records_max: int = 2048
     batch_bytes_max: int = 262_144
     """A quarter of Kafka's default record limit, so that six copies of it fit into one produce request."""
+    batch_appends_max: int = 2048
+    """1 where each append is to be a batch of its own."""
     record_bytes_max: int = 524_288
     ahead_records_max: int = 100_000
     """LAL: no LSN is allocated further than this beyond the durable one (Aurora: 10 million)."""
@@ -168,6 +170,8 @@ class Sequencer(Generic[T]):
             points.append(append.last_lsn)
             if append.request:
                 requests.append((append.request, append.last_lsn, len(append.records)))
+            if len(points) >= limits.batch_appends_max:
+                break
         batch = Batch(first_lsn, self._last_origin, payloads, points, requests, size, self.stamp(now_ms))
         self.last_lsn, self._last_origin = batch.last_lsn, self._epoch
         self._window.append(batch)
