@@ -101,7 +101,7 @@ class Life:
         self.gossips = Gossips(self.world, plan_made=mutation.plan)
         mutation.gossips(self.gossips)
         self.checker = Checker(self.world)
-        if plan.seed % PAGING_EVERY == PAGING_EVERY - 1:
+        if self._is_of_pages(plan.seed):
             self.checker.paging = Paging(self.world)
         self.replicas = Replicas(self.world, self.checker, mutation.replica)
         self.backups = Backups(self.world, mutation.backups)
@@ -132,9 +132,17 @@ class Life:
         ]
         self._weighted += self.world.rotation.happenings() + self.gossips.happenings(self._reached_by)
 
+    def _is_of_pages(self, seed: int) -> bool:
+        return seed % PAGING_EVERY == PAGING_EVERY - 1
+
     @property
     def _rng(self) -> random.Random:
         return self.world.rng
+
+    @property
+    def acknowledged(self) -> dict[int, bytes]:
+        """What clients were told is durable."""
+        return self.world.acknowledged
 
     def run(self) -> None:
         """Raises ViolationError."""
@@ -172,6 +180,7 @@ class Life:
         return Writer(self.world, name, skew_s=skew_s, clock_rate=rate, hint=hint)
 
     def _settle(self, what: str) -> None:
+        """Raises ViolationError."""
         try:
             settle(self.world, self.writers[-1])
         except AssertionError as error:
@@ -290,14 +299,24 @@ class Life:
     def heal(self) -> None:
         """All faults pass, a new writer comes; everything must work again."""
         self._draw_for(LAST_STEP)
-        self.world.unreliable, self._away = 0.0, []
-        self.gossips.level()
-        self.checker.look(self.writers[-4:])
-        self.world.start_all()
+        self.mend()
         last = Writer(self.world, "last")
         self.writers.append(last)
         self._settle("the last writer")
         last.append()
+        self.get_level(last)
+        if not last.acknowledged:
+            raise ViolationError("I7", "the last writer's append is not acknowledged")
+
+    def mend(self) -> None:
+        """All faults pass, and no writer is there."""
+        self.world.unreliable, self._away = 0.0, []
+        self.gossips.level()
+        self.checker.look(self.writers[-4:])
+        self.world.start_all()
+
+    def get_level(self, last: Writer) -> None:
+        """All copies and replicas of the last writer's volume have everything. Raises ViolationError."""
         for _ in range(HEALING):
             if last.membership.change is None:
                 self.world.burnt.clear()  # a writer that was followed had begun a replacement that nobody heard of
@@ -309,13 +328,16 @@ class Life:
             members = last.membership.members
             level = len({ends[name] for name in members if name in ends}) == 1 and set(members) <= set(ends)
             others = {place.copy for place in last.membership.places} - set(members)
-            if level and not self.world.joining() and last.membership.change is None and others <= self.world.removed:
+            if (
+                level
+                and not self.world.joining() & set(members)
+                and last.membership.change is None
+                and others <= self.world.removed
+            ):
                 break
         else:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
         self.backups.look()
-        if not last.acknowledged:
-            raise ViolationError("I7", "the last writer's append is not acknowledged")
         self.replicas.catch_up(last)
 
 
@@ -326,7 +348,10 @@ def be_quiet() -> None:
 
 def live(plan: Plan) -> Outcome:
     """One life from its beginning to its end, or to the first thing that does not hold."""
-    life, violation = Life(plan), ""
+    from tests.simulation import grouped_life  # here, as its groups are lives themselves
+
+    life = grouped_life.GroupedLife(plan) if grouped_life.is_grouped(plan.seed) else Life(plan)
+    violation = ""
     begun = life.world.clock.seconds
     try:
         life.run()
@@ -334,14 +359,15 @@ def live(plan: Plan) -> Outcome:
         violation = str(error)
     except (files.LogDamagedError, copies.DurableLostError, copies.PromiseBrokenError, AssertionError) as error:
         violation = f"I1 a part of the volume stopped: {type(error).__name__}: {error}"
-    told = hashlib.sha256(repr(sorted(life.world.acknowledged.items())).encode()).hexdigest()[:16]
+    acknowledged = life.acknowledged
+    told = hashlib.sha256(repr(sorted(acknowledged.items())).encode()).hexdigest()[:16]
     return Outcome(
         plan=plan,
         violation=violation,
         steps=tuple(life.steps),
         hits=life.world.hits,
         appends=life.appends,
-        acknowledged=len(life.world.acknowledged),
+        acknowledged=len(acknowledged),
         seconds=life.world.clock.seconds - begun,
         digest=told,
     )

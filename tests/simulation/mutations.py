@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from tests.simulation.backups import Backups
 from tests.simulation.gossip import Gossips
+from tests.simulation.grouped import GroupedWriter, alone
 from tests.simulation.writer import Writer
 
 from sixfold_events.volume import (
@@ -39,6 +40,12 @@ class Mutation:
     plan: Callable[[gossip.GossipPlan], None] = lambda plan: None
     replica: Callable[[Replica], None] = lambda replica: None
     backups: Callable[[Backups], None] = lambda backups: None
+    grouped: Callable[[GroupedWriter], None] | None = None
+
+    @property
+    def concerns_groups(self) -> bool:
+        """Whether it shows only in a volume of several groups."""
+        return self.grouped is not None
 
 
 def _obeys_anyone(copy: Copy) -> None:
@@ -121,7 +128,17 @@ def _jumps(writer: Writer) -> None:
     writer.planned = planned
 
 
+def _tells_groups_what_they_have(writer: GroupedWriter) -> None:
+    writer.tellable = lambda number: writer.groups[number - 1].tracker.durable_lsn
+
+
+def _recovers_groups_alone(writer: GroupedWriter) -> None:
+    writer.reunite = alone
+
+
 MUTATIONS = {
+    "tell-groups-before-vdl": Mutation(grouped=_tells_groups_what_they_have),
+    "recover-groups-alone": Mutation(grouped=_recovers_groups_alone),
     "backup-before-durable": Mutation(backups=_takes_what_is_not_durable),
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
     "acknowledge-before-fsync": Mutation(honest_disks=False),

@@ -18,7 +18,7 @@ from tests.simulation.writer import Writer
 from sixfold_events.volume import VolumeDurableAdvanced, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.node import Redo
-from sixfold_functions.volume.core.replica import Replica
+from sixfold_functions.volume.core.replica import ConsistencyPoint, Replica
 
 NAMES = ("r1", "r2")
 CAUGHT_UP = 400
@@ -44,6 +44,8 @@ class Follower:
         self.points: deque[tuple[int, bytes]] = deque()
         """Consistency points whose state is not compared yet, each with its last record."""
         self.announced = 0
+        self.given: Callable[[ConsistencyPoint], None] = lambda point: None
+        """Called with each consistency point that is applied."""
         self.start(0)
 
     def start(self, lsn: int) -> None:
@@ -100,6 +102,7 @@ class Follower:
                 self._state = _next(self._state, record)
             self.applied[point.last_lsn] = self._state
             self.points.append((point.last_lsn, point.records[-1]))
+            self.given(point)
 
 
 class Replicas:
@@ -114,6 +117,11 @@ class Replicas:
         """All announcements; a replica that starts hears the last ones again."""
         self._states: list[bytes] = [BEGUN]
         """Of the durable records: the state after each LSN, as far as it is known what they are."""
+
+    @property
+    def followers(self) -> list[Follower]:
+        """The replicas."""
+        return self._followers
 
     def live(self, seed: int, step: int, writers: Iterable[Writer]) -> None:
         """Writers announce now and then; a replica hears something, reads, moves, or starts anew."""
@@ -147,7 +155,7 @@ class Replicas:
             VolumeDurableAdvanced(
                 volume="default",
                 epoch=writer.recovery.epoch,
-                durable_lsn=writer.tracker.durable_lsn,
+                durable_lsn=writer.sequencer.durable_lsn,
                 append_offset=0,
             )
         )

@@ -162,11 +162,11 @@ class World:
         made.pages.make = self.page_store
         try:
             made.open(int(self.clock.seconds * 1000))
+            if made.position == 0 and (self.dropped[copy] > 0 or copy not in layout.COPIES):
+                made.join()
         except (files.LogError, copies.PromiseBrokenError) as error:
             self.broken(copy, error)
             return
-        if made.position == 0 and (self.dropped[copy] > 0 or copy not in layout.COPIES):
-            made.join()
         self.copy_made(made)
         self.copies[copy] = made
         if self._ends(copy):

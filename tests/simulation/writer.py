@@ -160,7 +160,6 @@ class Writer:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def act(self) -> None:
-        world = self.world
         self.recovery.on_time(self.now)
         self._learn()
         state = self.recovery.state
@@ -171,28 +170,41 @@ class Writer:
         if state is recovery.State.IDLE or (state is recovery.State.FILLING and self.now - self.begun_at > 8.0):
             self.begin(0)
         elif state is recovery.State.TRUNCATING:
-            self.outlet.send(self.outlet.truncation(40))
-            self.recovery.truncation_sent()
-            self._use(self.membership.of_epoch(self.recovery.epoch))
-            if self.membership.version:
-                self._say(changing.to_be_told(self.membership))
+            self.truncate()
         elif state is recovery.State.FILLING and self.tracker.established():
-            assert self.recovery.beginning is not None
-            source = self.recovery.beginning.source
-            self.sequencer.begin(
-                self.recovery.epoch, source.consistent_lsn, source.consistent_epoch, self.recovery.clock_ms()
-            )
-            self.recovery.write_quorum()
+            self.establish()
         if self.recovery.state in (recovery.State.FILLING, recovery.State.ESTABLISHED):
             self.fill()
             self._say(self.telling.due(self.tracker, self.now))
         if self.established:
             self._go_on()
-            for append in self.sequencer.on_durable(self.tracker.durable_lsn):
-                for index, data in enumerate(append.records):
-                    self.acknowledged += 1
-                    world.told(self, append.first_lsn + index, data)
-                    world.acknowledged[append.first_lsn + index] = data
+            self.advance()
+
+    def truncate(self) -> None:
+        """All is gathered that is to be."""
+        self.outlet.send(self.outlet.truncation(40))
+        self.recovery.truncation_sent()
+        self._use(self.membership.of_epoch(self.recovery.epoch))
+        if self.membership.version:
+            self._say(changing.to_be_told(self.membership))
+
+    def establish(self) -> None:
+        """A write quorum has what the epoch begins with."""
+        beginning = self.recovery.beginning
+        assert beginning is not None
+        self.sequencer.begin(self.recovery.epoch, beginning.durable_lsn, beginning.last_epoch, self.recovery.clock_ms())
+        self.recovery.write_quorum()
+
+    def advance(self) -> None:
+        """What is durable is told to those who wait for it."""
+        self.durable_up_to(self.tracker.durable_lsn)
+
+    def durable_up_to(self, lsn: int) -> None:
+        for append in self.sequencer.on_durable(lsn):
+            for index, data in enumerate(append.records):
+                self.acknowledged += 1
+                self.world.told(self, append.first_lsn + index, data)
+                self.world.acknowledged[append.first_lsn + index] = data
 
     def fill(self) -> None:
         world = self.world
