@@ -7,7 +7,6 @@ from collections.abc import Mapping
 STATUS: Mapping[str, int] = {
     "AccessDenied": 403,
     "IDPRejectedClaim": 403,
-    "MissingAuthenticationToken": 401,
     "ServiceUnavailable": 503,
 }
 """HTTP status by error code; every other code is 400. AWS STS API reference, 2011-06-15."""

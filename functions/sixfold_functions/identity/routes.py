@@ -1,4 +1,4 @@
-"""Identity's routes on the gateway: AWS's `POST /`, and the operator's session for the command line."""
+"""Identity on the gateway: AWS's security token service, and the operator's session for the command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sixfold.gateway import Gateway, Route
-from sixfold_functions.identity import aws
 from sixfold_functions.identity.refusal import Refusal
 from sixfold_functions.identity.sts import Sts
 
 
 def routes(gateway: Gateway) -> Sequence[Route]:
-    """The routes; `POST /` decides for each operation who may call it."""
+    """The routes; adds what AWS's clients may call."""
     sts = Sts(gateway.process)
     # The first start makes the root key and says where it lies; a sealed one is opened, or found to stay closed, now.
     gateway.on_start.append(sts.open)
     gateway.on_stop.append(sts.close)
+    gateway.aws.append(sts.service())
+    gateway.signers.append(sts.signer)
+    gateway.on_unanswered.append(sts.refused)
 
     async def operator_session(request: Request) -> Response:
         try:
@@ -37,6 +39,5 @@ def routes(gateway: Gateway) -> Sequence[Route]:
         )
 
     return [
-        Route(path="/", endpoint=aws.endpoint(sts.operations(), sts.refused), methods=("POST",), public=True),
         Route(path="/identity/operator-session", endpoint=operator_session, methods=("POST",)),
     ]

@@ -46,7 +46,7 @@ def of_identity_call(call: IdentityCalled, *, event_id: str) -> dict[str, Any]:
     record = _record("sts.amazonaws.com", call.action, event_id, call.called_at_ms, error)
     record |= {
         "userIdentity": {
-            "type": "WebIdentityUser" if call.issuer else "Root" if call.principal == "operator" else "Unknown",
+            "type": _kind(call),
             "principalId": call.principal[:TEXT_CHARS_MAX],
             "identityProvider": call.issuer[:TEXT_CHARS_MAX],
             "userName": call.subject[:TEXT_CHARS_MAX],
@@ -61,6 +61,14 @@ def of_identity_call(call: IdentityCalled, *, event_id: str) -> dict[str, Any]:
         "resources": [],
     }
     return record
+
+
+def _kind(call: IdentityCalled) -> str:
+    if call.issuer:
+        return "WebIdentityUser"
+    if ":assumed-role/" in call.principal:
+        return "AssumedRole"
+    return "Root" if call.principal in ("operator", f"arn:aws:iam::{keyring.ACCOUNT}:root") else "Unknown"
 
 
 def time(time_ms: int) -> str:

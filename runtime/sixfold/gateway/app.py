@@ -19,6 +19,7 @@ from sixfold.capability import Capability
 from sixfold.function import AnyFunction
 from sixfold.gateway import cloudevents_http, observation, problems
 from sixfold.gateway.auth import Authentication, Guard
+from sixfold.gateway.aws import endpoint
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.route import Gateway, Route
 from sixfold.gateway.signing import Signatures
@@ -46,10 +47,12 @@ def create_app(
     for each in capabilities:
         if each.routes:
             routes.extend(capability.resolve(each.routes)(gateway))
+    if gateway.aws:
+        routes.append(endpoint.route(gateway.aws, gateway.on_unanswered))
     mounted = mount(routes)
     public = [starlette for route, starlette in zip(routes, mounted, strict=True) if route.public]
     verifier = Verifier(process.data_dir, process.clock)
-    signatures = Signatures(verifier, process.clock)
+    signatures = Signatures(verifier, process.clock, gateway.signers)
     return Starlette(
         routes=mounted,
         middleware=[

@@ -12,6 +12,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sixfold.gateway import problems, sigv4
+from sixfold.gateway.aws import endpoint
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.problems import Problem
 from sixfold.gateway.route import Principal, Route
@@ -43,7 +44,8 @@ class Authentication:
         try:
             receive = await self._admit(scope, receive)
         except Problem as problem:
-            await problems.response(problem)(scope, receive, send)
+            answer = endpoint.refusal(scope, problem) or problems.response(problem)
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -53,7 +55,7 @@ class Authentication:
             raise Problem(431, f"the headers take more than {HEADER_BYTES_MAX:,} bytes")
         header = Headers(scope=scope).get("authorization", "")
         public = any(route.matches(scope)[0] is Match.FULL for route in self._public)
-        if header.startswith(sigv4.ALGORITHM) and not public:
+        if header.startswith(sigv4.ALGORITHM):
             scope["principal"], receive = await self._signatures.admit(header, scope, receive)
             return receive
         principal = self._verifier.principal(offered(header)) if header else None

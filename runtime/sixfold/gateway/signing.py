@@ -1,9 +1,13 @@
-"""Signed requests at the gateway: the body is read and held until its signature is known to be good, within a budget."""
+"""Signed requests at the gateway: the body is read and held until its signature is known to be good, within a budget.
+
+The bootstrap credential signs (access key id `bootstrap`, its token as the secret), and whom capabilities know.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Scope
 
@@ -11,7 +15,7 @@ from sixfold import clock as clocks
 from sixfold.gateway import sigv4
 from sixfold.gateway.credentials import Verifier
 from sixfold.gateway.problems import Problem
-from sixfold.gateway.route import BODY_BYTES_MAX, Principal
+from sixfold.gateway.route import BODY_BYTES_MAX, Principal, Signer
 
 HELD_BYTES_MAX = 64 * 1024 * 1024
 """Bodies whose signatures are not checked yet, all requests together; eight of the largest."""
@@ -20,10 +24,11 @@ BODY_S = 30.0
 
 
 class Signatures:
-    """Checks signatures made with the bootstrap credential: access key id `bootstrap`, its token as the secret."""
+    """Checks signatures."""
 
-    def __init__(self, verifier: Verifier, clock: clocks.Clock) -> None:
+    def __init__(self, verifier: Verifier, clock: clocks.Clock, signers: Sequence[Signer] = ()) -> None:
         self._verifier = verifier
+        self._signers = signers
         self._clock = clock
         self._held_bytes = 0
 
@@ -34,19 +39,29 @@ class Signatures:
             request = _request(scope)
             now_s = self._clock.now()
             sigv4.precheck(signed, request, now_s)
-            known = self._verifier.signer(signed.access_key)
-            if known is None or any(name == "x-amz-security-token" for name, _ in request.headers):
-                raise sigv4.SignatureError(
-                    "UnrecognizedClientException",
-                    "the access key is not known here: sign with the access key id `bootstrap` and the token of "
-                    "<data folder>/credentials/bootstrap.token as the secret, and without a session token",
-                )
+            secret, principal = await self._signer(signed.access_key, request)
             body = await self._body(receive)
-            secret, principal = known
             sigv4.check(signed, request, hashlib.sha256(body).hexdigest(), secret, now_s)
+            scope["aws_region"] = signed.region
         except sigv4.SignatureError as error:
             raise Problem(error.status, str(error), headers={"x-amzn-ErrorType": error.code}) from error
         return principal, _again(body, receive)
+
+    async def _signer(self, access_key: str, request: sigv4.Request) -> tuple[str, Principal]:
+        tokens = [value for name, value in request.headers if name == "x-amz-security-token"]
+        if len(tokens) > 1:
+            raise sigv4.SignatureError("IncompleteSignatureException", "expected one X-Amz-Security-Token", 400)
+        known = None if tokens else self._verifier.signer(access_key)
+        for signer in self._signers:
+            known = known or await signer(access_key, tokens[0] if tokens else None)
+        if known is None:
+            raise sigv4.SignatureError(
+                "UnrecognizedClientException",
+                "the access key or its session token is not known here: sign with a session's credentials, or with the "
+                "access key id `bootstrap` and the token of <data folder>/credentials/bootstrap.token as the secret, "
+                "without a session token",
+            )
+        return known
 
     async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []

@@ -16,10 +16,12 @@ from sixfold.bus import port
 from sixfold.catalogue import Catalogue
 from sixfold.gateway import app as apps
 from sixfold.gateway import credentials
+from sixfold.gateway.aws import endpoint
+from sixfold.gateway.aws.service import Call
 from sixfold.process import Process
 from sixfold.testing import ManualClock
 from sixfold_events.identity import IdentityCalled
-from sixfold_functions.identity import aws, local, refusals
+from sixfold_functions.identity import local, refusals
 from sixfold_functions.identity.capability import capability as identity_capability
 from sixfold_functions.identity.refusal import Refusal
 from sixfold_functions.identity.sts import Sts
@@ -81,8 +83,8 @@ async def test_a_call_that_no_operation_takes_is_recorded_without_its_content(tm
         )
     assert [(each.action, each.principal, each.error_code) for each in found] == [
         ("GetCallerIdentity", "", "MissingAuthenticationToken"),
-        ("x" * aws.NAME_CHARS_MAX, "", "MissingAuthenticationToken"),
-        ("ListKeys", "", "MissingAuthenticationToken"),
+        ("x" * endpoint.NAME_CHARS_MAX, "", "MissingAuthenticationToken"),
+        ("ListKeys", "", "MissingAuthenticationTokenException"),
         ("Unknown", "", "MalformedQueryString"),
         ("AssumeRole", "operator", "InvalidAction"),
     ]
@@ -137,7 +139,8 @@ async def test_a_call_that_ends_in_a_fault_is_recorded(tmp_path: Path) -> None:
         raise OSError("no entropy")
 
     async with process_on(tmp_path) as process:
-        call = aws.Call("call", "AssumeRoleWithWebIdentity", {**ASSUME, "WebIdentityToken": "a.b.c"}, b"", None)
+        asked = {**ASSUME, "WebIdentityToken": "a.b.c"}
+        call = Call("call", "sts", "AssumeRoleWithWebIdentity", asked, None, "127.0.0.1", "a test", "")
         with pytest.raises(OSError, match="no entropy"):
             await Sts(process, broken).assume_role(call)
         assert [each.error_code for each in await calls(process)] == ["InternalFailure"]

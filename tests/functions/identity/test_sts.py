@@ -16,8 +16,9 @@ from tests.functions.kms import system as systems
 from tests.support import buses
 
 from sixfold import errors
+from sixfold.gateway import sigv4
 from sixfold_functions.identity import client as identity
-from sixfold_functions.identity import local
+from sixfold_functions.identity import local, sts
 
 PERMISSION = [{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}]
 
@@ -123,17 +124,19 @@ async def post(system: systems.System, **kwargs: Any) -> httpx.Response:
         return await http.post("/", **kwargs)
 
 
-async def test_any_other_call_without_credentials_gets_401_in_awss_shape(system: systems.System) -> None:
-    """XML for the query protocol, JSON for the others; a signature that nobody checks is no credential."""
+async def test_any_other_call_without_credentials_is_refused_in_awss_shape(system: systems.System) -> None:
+    """XML for the query protocol, JSON for the others; a signature that is none is told so."""
     for form in ({}, {"Action": "GetCallerIdentity", "Version": "2011-06-15"}, {"Action": "AssumeRole"}):
         answer = await post(system, data=form)
-        assert answer.status_code == 401
+        assert answer.status_code == 403
         assert "<Code>MissingAuthenticationToken</Code>" in answer.text
-    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/kms/aws4_request"}
-    for headers in ({}, signed):
+    incomplete = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/kms/aws4_request"}
+    for headers, code in (({}, "MissingAuthenticationTokenException"), (incomplete, "IncompleteSignatureException")):
         answer = await post(system, json={}, headers={"X-Amz-Target": "TrentService.ListKeys", **headers})
-        assert answer.status_code == 401
-        assert answer.json()["__type"] == "MissingAuthenticationTokenException"
+        assert (answer.status_code, answer.json()["__type"]) == (400, code)
+    answer = await post(system, data={"Action": "GetCallerIdentity"}, headers=incomplete)
+    assert answer.status_code == 400
+    assert "<Code>IncompleteSignature</Code>" in answer.text
 
 
 async def test_an_operator_who_calls_what_is_not_there_is_told_so(system: systems.System) -> None:
@@ -160,7 +163,7 @@ async def test_a_broken_form_is_refused_and_never_a_crash(system: systems.System
     answer = await post(
         system, content=body, headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
     )
-    assert answer.status_code in (400, 401, 413)
+    assert answer.status_code in (400, 403, 413)
 
 
 async def test_the_operators_session_needs_the_bootstrap_credential(system: systems.System) -> None:
@@ -182,3 +185,45 @@ async def test_a_role_that_is_defined_anew_counts_at_once(system: systems.System
             await client.generate_data_key("alias/payments")
         await system.role("payments", PERMISSION)
         await client.generate_data_key("alias/payments")
+
+
+def caller(system: systems.System, credentials: identity.Credentials, **changes: str) -> Any:
+    """boto3 in the name of these credentials."""
+    names = ("access_key_id", "secret_access_key", "session_token")
+    given = {f"aws_{name}": changes.get(name, getattr(credentials, name)) for name in names}
+    config = botocore.config.Config(retries={"total_max_attempts": 1})
+    return boto3.client("sts", endpoint_url=system.url, region_name="eu-north-1", config=config, **given)
+
+
+async def test_a_session_signs_its_calls_and_learns_who_it_is(system: systems.System) -> None:
+    """boto3 with a role's credentials: the session's ARN; the call is in the trail."""
+    client = caller(system, await system.assume("payments"))
+    found = await asyncio.to_thread(client.get_caller_identity)
+    assert found["Arn"].endswith(":assumed-role/payments/sixfold")
+    assert (found["Account"], found["UserId"]) == ("000000000000", "AROApayments:sixfold")
+    record = await system.audited("GetCallerIdentity")
+    assert record["userIdentity"] | {"type": "AssumedRole", "principalId": found["Arn"]} == record["userIdentity"]
+    operator = caller(system, await system.operator())
+    assert (await asyncio.to_thread(operator.get_caller_identity))["Arn"] == "arn:aws:iam::000000000000:root"
+
+
+async def test_a_signature_that_is_not_the_sessions_own_is_refused(system: systems.System) -> None:
+    """A wrong secret, another session's token, a token that was changed, a session that has ended: AWS's codes."""
+    credentials, other = await system.assume("payments"), await system.assume("payments")
+    cut = credentials.session_token[:-4]
+    wrong: list[tuple[dict[str, str], str]] = [
+        ({"secret_access_key": other.secret_access_key}, "SignatureDoesNotMatch"),
+        ({"access_key_id": other.access_key_id}, "InvalidClientTokenId"),
+        ({"session_token": other.session_token}, "InvalidClientTokenId"),
+        ({"session_token": cut}, "InvalidClientTokenId"),
+        ({"session_token": ""}, "InvalidClientTokenId"),
+        ({"access_key_id": "bootstrap"}, "InvalidClientTokenId"),
+    ]
+    for changes, code in wrong:
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            await asyncio.to_thread(caller(system, credentials, **changes).get_caller_identity)
+        assert caught.value.response["Error"]["Code"] == code, changes
+    system.clock.ahead_s += 3601
+    with pytest.raises(sigv4.SignatureError, match="expired") as ended:
+        await sts.Sts(system.process).signer(credentials.access_key_id, credentials.session_token)
+    assert ended.value.code == "ExpiredTokenException"

@@ -1,0 +1,1 @@
+"""AWS's protocols on one port: requests read, checked and answered as botocore's service models say."""
