@@ -221,9 +221,12 @@ def _query_value(shape: Shape, branch: _Branch) -> Any:
             str(each.serialization.get("name", name)) for each, name in ((shape.key, "key"), (shape.value, "value"))
         )
         entries = [each.branches for each in branch.numbered()]
-        if not all(key in entry and value in entry for entry in entries):
-            raise Fault("MalformedInput", f"Each entry of a map has a {key} and a {value}")
-        return {_query_value(shape.key, entry[key]): _query_value(shape.value, entry[value]) for entry in entries}
+        if not all(key in entry for entry in entries):
+            raise Fault("MalformedInput", f"Each entry of a map has a {key}")
+        return {
+            _query_value(shape.key, entry[key]): _query_value(shape.value, entry.get(value, _Branch()))
+            for entry in entries
+        }
     if branch.value is None:
         raise Fault("MalformedInput", f"{shape.name}: expected a value, found members")
     return _from_text(shape, branch.value)
