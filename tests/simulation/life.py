@@ -6,10 +6,8 @@ what the others draw. That is how a life that fails is made shorter.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import random
-from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -18,6 +16,8 @@ from tests.simulation.backups import Backups
 from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
 from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.outcomes import Outcome as Outcome
+from tests.simulation.outcomes import Plan as Plan
 from tests.simulation.paging import Paging
 from tests.simulation.replicas import Replicas
 from tests.simulation.rotating import encrypted
@@ -43,42 +43,6 @@ LOST_MAX = 2
 PAGING_EVERY = 6
 """One life in so many is one of a volume of pages."""
 SEGMENT_BYTES = (600, 4_000, segments.SEGMENT_BYTES_MAX)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Which life."""
-
-    seed: int
-    mutation: str = ""
-    """One of MUTATIONS, or none."""
-    left_out: frozenset[int] = frozenset()
-    """Steps that do not happen."""
-    steps: int | None = None
-    """How many there are; by default until it is long enough."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How it went."""
-
-    plan: Plan
-    violation: str
-    """Empty where all held."""
-    steps: tuple[str, ...]
-    """What each step was."""
-    hits: Counter[str]
-    """How often each fault happened."""
-    appends: int
-    acknowledged: int
-    seconds: float
-    digest: str
-    """Of all that clients were told: the same seed gives the same."""
-
-    @property
-    def invariant(self) -> str:
-        """The one that did not hold."""
-        return self.violation.partition(" ")[0]
 
 
 class Life:
