@@ -279,7 +279,8 @@ class VolumeClient:
                 f"volume {self.volume}: {f'copy {copy} does not answer' if copy else 'none of its copies answers'}; "
                 f"start it: sixfold volume start {copy or 'all'}"
             )
-        epoch, durable_lsn = states.read_point(answers.values(), self._announced, self.membership)
+        is_group = layout.group_of(self.volume) is not None
+        epoch, durable_lsn = states.read_point(answers.values(), self._announced, self.membership, group=is_group)
         ranked = sorted(answers.values(), key=lambda answer: -states.readable(answer, epoch, durable_lsn))
         most = states.readable(ranked[0], epoch, durable_lsn)
         last_lsn = min(most if copy else durable_lsn, from_lsn + count - 1)

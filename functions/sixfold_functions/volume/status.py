@@ -13,7 +13,7 @@ from sixfold_events.volume import (
     VolumeStatusChanged,
 )
 from sixfold_functions.volume.core import epoch as epochs
-from sixfold_functions.volume.core import quorum
+from sixfold_functions.volume.core import layout, quorum
 from sixfold_functions.volume.core.membership import FIRST, Membership, of_event
 from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
 
@@ -82,16 +82,23 @@ def newest_of(answers: Iterable[VolumeReadAnswered], announced: Membership) -> M
 
 
 def read_point(
-    answers: Iterable[VolumeReadAnswered], announced: VolumeDurableAdvanced | None, members: Membership = FIRST
+    answers: Iterable[VolumeReadAnswered],
+    announced: VolumeDurableAdvanced | None,
+    members: Membership = FIRST,
+    *,
+    group: bool = False,
 ) -> tuple[int, int]:
-    """(epoch, LSN): what is known to be durable in which epoch's volume, from announcements and copies."""
+    """(epoch, LSN): what is known to be durable in which epoch's volume, from announcements and copies.
+
+    Of a `group` only what its volume's writer told: a recovery may annul more than the group by itself would lose.
+    """
     answers = list(answers)
     counted = QuorumTracker(
         epoch=max((answer.status.epoch for answer in answers), default=0), membership=newest_of(answers, members)
     )
     for answer in answers:
         counted.on_ack(answer.status)
-    points = [(counted.durable_lsn, counted.epoch)]
+    points = [(0, 0)] if group else [(counted.durable_lsn, counted.epoch)]
     points += [(answer.status.settled_lsn, answer.status.log_epoch) for answer in answers]
     if announced is not None:
         points.append((announced.durable_lsn, announced.epoch))
@@ -119,7 +126,7 @@ def state_of(
     members = newest_of(answers.values(), members)
     answers = {copy: answer for copy, answer in answers.items() if copy in members.members}
     replaced, replacement = members.change or ("", "")
-    epoch, durable_lsn = read_point(answers.values(), announced, members)
+    epoch, durable_lsn = read_point(answers.values(), announced, members, group=layout.group_of(volume) is not None)
     newest = max([epoch, *(answer.status.epoch for answer in answers.values())])
     known = {copy.copy: copy for copy in tracked.copies} if tracked is not None else {}
     highest = max([durable_lsn, *(answer.status.complete_lsn for answer in answers.values())])

@@ -9,14 +9,17 @@ async with VolumeWriter(bus, registry=registry, name="engine", volume="data") as
 from __future__ import annotations
 
 import collections
+import contextlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from sixfold_functions.volume import errors
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import pages as records
 from sixfold_functions.volume.core.pages import Kind
+from sixfold_functions.volume.pages.asking import PageReader
+from sixfold_functions.volume.pages.asking import PagesUnreadableError as PagesUnreadableError
 from sixfold_functions.volume.settings import AppendResult
 from sixfold_functions.volume.writer import VolumeWriter
 
@@ -25,10 +28,6 @@ CACHED_PAGES_MAX = 16_384
 CHAIN_MAX = 32
 """Deltas in a row of one page; then it goes out whole, so that no read has more to put together."""
 ASKED_PAGES_MAX = 1_000
-
-
-class PagesUnreadableError(errors.VolumeError):
-    """No copy could give the pages; the message has what each said."""
 
 
 class PageVolumeError(errors.VolumeError):
@@ -40,13 +39,40 @@ class _Cached(NamedTuple):
     chain: int
 
 
+class Pages(Protocol):
+    """The writer of a volume that brings a `PageVolume` of its own, which asks for pages where they are."""
+
+    volume: str
+
+    @property
+    def durable_lsn(self) -> int:
+        """VDL."""
+
+    @property
+    def read_points(self) -> ReadPoints:
+        """Who reads at which LSN."""
+
+    def refusal(self, records: Sequence[bytes]) -> str:
+        """Why an append of `records` cannot be taken; empty if it can."""
+
+    async def append(self, records: Sequence[bytes], *, timeout_s: float | None = None) -> AppendResult:
+        """Append `records` as one unit."""
+
+
+class ReadPoints(Protocol):
+    """As `readpoints.ReadPointKeeper`."""
+
+    def reading(self, lsn: int) -> contextlib.AbstractContextManager[int]:
+        """Keep the state at `lsn` readable while the block runs."""
+
+
 class PageVolume:
     """The pages of a writer's volume. Use as an async context manager; an empty volume becomes one of pages.
 
     `page_bytes` is 512 to 65,536, a power of two. Raises PageVolumeError where the volume holds something else.
     """
 
-    def __init__(self, writer: VolumeWriter, *, page_bytes: int = 4096) -> None:
+    def __init__(self, writer: VolumeWriter | Pages, *, page_bytes: int = 4096) -> None:
         self.page_bytes = page_bytes
         self.size = 0
         """Pages of the volume, as of the last commit that began."""
@@ -56,6 +82,7 @@ class PageVolume:
 
     async def __aenter__(self) -> Self:
         writer = self._writer
+        assert isinstance(writer, VolumeWriter)
         try:
             first = records.format_record(self.page_bytes)
         except records.PageError as error:
@@ -64,7 +91,7 @@ class PageVolume:
             await writer.append([first])
             return self
         answer = None
-        for copy in self._sources(writer.durable_lsn):
+        for copy in PageReader(writer).sources(writer.durable_lsn):
             try:
                 answer = await writer.reader.ask(copy, count=1, epoch=writer.epoch, durable_lsn=writer.durable_lsn)
                 break
@@ -103,7 +130,7 @@ class PageVolume:
             )
         new_size = max(self.size, max(pages, default=-1) + 1) if size is None else size
         changes, cached = self._records(pages, new_size)
-        if refusal := self._writer.settings.limits.refusal(changes):
+        if refusal := self._writer.refusal(changes):
             raise errors.VolumeLimitError(f"volume {self._writer.volume}: {refusal}")
         self._remember(cached, new_size)
         try:
@@ -154,22 +181,6 @@ class PageVolume:
                 found += (await self._ask(asked, lsn))[1]
         return found
 
-    def _sources(self, lsn: int) -> list[str]:
-        """Copies that have everything up to `lsn`, for all that was heard; the writer knows each one's SCL."""
-        acks = self._writer.tracker.copies.values()
-        current = [ack for ack in acks if ack.epoch == ack.log_epoch == self._writer.epoch and not ack.joining]
-        return [ack.copy for ack in sorted(current, key=lambda ack: -ack.complete_lsn) if ack.complete_lsn >= lsn]
-
     async def _ask(self, pages: Sequence[int], lsn: int) -> tuple[int, list[bytes]]:
-        said = []
-        for copy in self._sources(lsn):
-            try:
-                answer = await self._writer.reader.ask_pages(copy, pages, lsn=lsn, epoch=self._writer.epoch)
-            except (readers.CopyUnreachableError, readers.CopyDamagedError) as error:
-                said.append(str(error))
-                continue
-            return answer.size, answer.contents
-        raise PagesUnreadableError(
-            f"volume {self._writer.volume}: pages at LSN {lsn} cannot be read: "
-            f"{'; '.join(said) or 'no copy has everything up to there'}"
-        )
+        assert isinstance(self._writer, VolumeWriter)
+        return await PageReader(self._writer).ask(pages, lsn)
