@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.simulation.lossy import LossyDisk
 from tests.simulation.violations import ViolationError
-from tests.simulation.world import REGISTRY, World
+from tests.simulation.world import World
 
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume import copy as copies
@@ -160,7 +160,7 @@ class Backups:
         if not point.last_lsn:
             return
         origin = restore.restored(point, at_ms, volume="again", url=kept.url, source="default")
-        made = copies.Copy(LossyDisk(), Path("/again"), volume="again", name="a1", registry=REGISTRY)
+        made = copies.Copy(LossyDisk(), Path("/again"), volume="again", name="a1", registry=self._world.registry)
         made.open(1)
         for group in building.groups(origin, kept):
             made.learn(*group)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 import structlog
-from tests.simulation import replacements
+from tests.simulation import decoding, replacements
 from tests.simulation.backups import Backups
 from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
@@ -57,6 +57,7 @@ class Life:
             quorum=mutation.quorum,
             segment_bytes_max=SEGMENT_BYTES[plan.seed % len(SEGMENT_BYTES)],
             encrypted=encrypted(plan.seed // len(SEGMENT_BYTES)),
+            registry=decoding.registry_of(plan.seed),
         )
         self.world.copy_made, self.world.writer_made = mutation.copy, mutation.writer
         self.world.copy_opening = mutation.opening

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from tests.simulation.checks import Checker
 from tests.simulation.violations import ViolationError
-from tests.simulation.world import REGISTRY, World
+from tests.simulation.world import World
 from tests.simulation.writer import Writer
 
 from sixfold_events.volume import VolumeDurableAdvanced, VolumeReadRequested, VolumeRedoBatch
@@ -65,7 +65,7 @@ class Follower:
         log, dropped = self._world.partitions[self.copy], self._world.dropped[self.copy]
         first = min(max(self._position - dropped, 0), len(log))
         for record in log[first : first + count]:
-            event = REGISTRY.decode(record.value, record.headers)
+            event = self._world.registry.decode(record.value, record.headers)
             assert isinstance(event, Redo)
             self.core.on_redo(event)
             self._apply()
@@ -92,7 +92,7 @@ class Follower:
         answer = self._world.copies[copy].answer(request)
         if answer.error:
             return  # its log is damaged; another copy is asked
-        found = [REGISTRY.decode_as(VolumeRedoBatch, value) for value in answer.batches]
+        found = [self._world.registry.decode_as(VolumeRedoBatch, value) for value in answer.batches]
         self.core.on_answer(answer.status, [each for each in found if isinstance(each, VolumeRedoBatch)])
         self._apply()
 

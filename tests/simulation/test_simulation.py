@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.simulation import grouped_life, life, shortening
+from tests.simulation import decoding, grouped_life, life, shortening
 from tests.simulation.mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,18 @@ def test_a_seed_replays_in_another_process_exactly() -> None:
     }
     assert len(said) == 1
     assert said.pop().strip()
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_life_is_the_same_whether_bytes_are_decoded_once_or_each_time(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of the bytes that were decoded before saves time, and changes nothing."""
+    assert decoding.registry_of(seed) is decoding.REMEMBERING
+    remembering = life.live(life.Plan(seed, steps=400))
+    monkeypatch.setattr(decoding, "REAL_EVERY", 1)
+    assert decoding.registry_of(seed) is decoding.REAL
+    assert life.live(life.Plan(seed, steps=400)) == remembering
 
 
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))

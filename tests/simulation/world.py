@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tests.simulation import decoding
 from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
 from tests.simulation.rotating import Rotation
 
 from sixfold.bus import port
-from sixfold_events import volume as events
-from sixfold_events.event import Event
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume import copy as copies
@@ -36,10 +35,6 @@ from sixfold_functions.volume.sender import Parcel
 
 if TYPE_CHECKING:
     from tests.simulation.writer import Writer
-
-REGISTRY = Registry(
-    value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event) and value != Event
-)
 
 
 class StillClock:
@@ -74,9 +69,11 @@ class World:
         quorum: Quorum = FOUR_OF_SIX,
         segment_bytes_max: int = segments.SEGMENT_BYTES_MAX,
         encrypted: bool = False,
+        registry: Registry = decoding.REMEMBERING,
     ) -> None:
         self.rng = random.Random(seed)
         self.segment_bytes_max = segment_bytes_max
+        self.registry = registry
         self.clock = StillClock()
         self.quorum = quorum
         self.unreliable = 0.0
@@ -154,7 +151,7 @@ class World:
             Path("/volume") / copy,
             volume="default",
             name=copy,
-            registry=REGISTRY,
+            registry=self.registry,
             segment_bytes_max=self.segment_bytes_max,
             keyring=self._keyring(copy),
         )
@@ -330,7 +327,7 @@ class World:
         if answer.error:  # its log is damaged: somebody is told of it, and has the copy begin anew
             self.broken(copy, files.LogDamagedError(answer.error))
             return []
-        found = [REGISTRY.decode_as(VolumeRedoBatch, value) for value in answer.batches]
+        found = [self.registry.decode_as(VolumeRedoBatch, value) for value in answer.batches]
         return [batch for batch in found if isinstance(batch, VolumeRedoBatch)]
 
     def lost(self, durable: dict[int, bytes]) -> dict[int, bytes]:

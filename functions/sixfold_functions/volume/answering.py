@@ -6,7 +6,6 @@ An answer is one record of a topic, so it holds as much as fits and its reader a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -15,20 +14,12 @@ from sixfold_events.volume import (
     VolumeRangeTruncated,
     VolumeReadAnswered,
     VolumeReadRequested,
+    VolumeRedoBatch,
 )
 from sixfold_functions.volume import files
 
 ANSWER_BYTES_MAX = 700_000
 """Encoded records of one answer; what is left of a topic's 1,000,000 is ample for headers and the copy's status."""
-
-
-class Stored(NamedTuple):
-    """A batch as it lies in a log."""
-
-    first_lsn: int
-    value: bytes
-    """The encoded batch."""
-    payloads: list[bytes]
 
 
 def encoded_bytes(data: bytes) -> int:
@@ -37,11 +28,16 @@ def encoded_bytes(data: bytes) -> int:
 
 
 def answer(
-    request: VolumeReadRequested, status: VolumeCopyAcknowledged, batches: Iterator[Stored], last_lsn: int
+    request: VolumeReadRequested,
+    status: VolumeCopyAcknowledged,
+    values: Iterator[bytes],
+    batches: Iterator[VolumeRedoBatch],
+    last_lsn: int,
 ) -> VolumeReadAnswered:
-    """What fits of `batches`, whose records reach from the one asked for up to `last_lsn`; an error if they are damaged.
+    """What fits of the records from the one asked for up to `last_lsn`; an error if they are damaged.
 
-    The first batch always goes in: no batch is larger than a redo record, and that has the same limit as an answer.
+    `values` are the batches as they are stored, which whole batches are answered from, `batches` the same decoded. The
+    first batch always goes in: no batch is larger than a redo record, and that has the same limit as an answer.
     """
     found = VolumeReadAnswered(
         volume=request.volume,
@@ -50,24 +46,26 @@ def answer(
         status=status,
         first_lsn=max(request.from_lsn, 1),
     )
-    payloads: list[bytes] = []
-    values: list[bytes] = []
+    parts = ([value] for value in values) if request.whole_batches else _records(batches, found.first_lsn, last_lsn)
+    fitting: list[bytes] = []
     size = 0
     try:
-        for stored in batches:
-            skip = max(found.first_lsn - stored.first_lsn, 0)
-            records = stored.payloads[skip : last_lsn - stored.first_lsn + 1]
-            step = encoded_bytes(stored.value) if request.whole_batches else sum(map(encoded_bytes, records))
+        for part in parts:
+            step = sum(map(encoded_bytes, part))
             if size and size + step > ANSWER_BYTES_MAX:
                 break
             size += step
-            if request.whole_batches:
-                values.append(stored.value)
-            else:
-                payloads.extend(records)
+            fitting += part
     except files.LogDamagedError as damage:
         return refused(found, str(damage))
-    return msgspec.structs.replace(found, payloads=payloads, batches=values)
+    if request.whole_batches:
+        return msgspec.structs.replace(found, batches=fitting)
+    return msgspec.structs.replace(found, payloads=fitting)
+
+
+def _records(batches: Iterator[VolumeRedoBatch], first_lsn: int, last_lsn: int) -> Iterator[list[bytes]]:
+    for batch in batches:
+        yield batch.payloads[max(first_lsn - batch.first_lsn, 0) : last_lsn - batch.first_lsn + 1]
 
 
 def with_beginning(found: VolumeReadAnswered, beginning: VolumeRangeTruncated | None) -> VolumeReadAnswered:

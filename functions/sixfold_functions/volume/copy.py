@@ -214,7 +214,7 @@ class Copy:
         location = self._log.next_location()
         entries: list[frames.Entry] = []
         for record in records:
-            kind = next((kinds.KIND.get(value) for name, value in record.headers if name == "ce_type"), None)
+            kind = kinds.of(record.headers)
             if kind is not None and record.value is not None:
                 entry = frames.Entry(kind, record.offset, record.value)
                 try:
@@ -276,18 +276,12 @@ class Copy:
             status.complete_lsn if request.whole_batches else self.node.readable_lsn(request.epoch, request.durable_lsn)
         )
         last_lsn = min(last_lsn, first_lsn + request.count - 1)
-        batches = (
-            self._read(first_lsn, last_lsn) if request.count > 0 else iter(())
-        )  # how it is it says, damaged or not
-        found = answering.answer(request, status, batches, last_lsn)
+        # How it is it says, damaged or not.
+        places = self.places(first_lsn, last_lsn) if request.count > 0 else iter(())
+        values, batches = map(self.value, places), map(self.batch, places)  # only one of both is read
+        found = answering.answer(request, status, values, batches, last_lsn)
         found = msgspec.structs.replace(found, membership=self.node.membership_event)
         return answering.with_beginning(found, self.node.beginning) if request.whole_batches else found
-
-    def _read(self, first_lsn: int, last_lsn: int) -> Iterator[answering.Stored]:
-        for place in self.places(first_lsn, last_lsn):
-            event = self.batch(place)
-            data = self.shared.value(event) if sharing.is_shared(place) else self._stored(place).data
-            yield answering.Stored(event.first_lsn, data, event.payloads)
 
     def rotate(self, key: DataKey, *, reencrypt: bool) -> None:
         """Begin a segment under `key`; so are all that follow, and with `reencrypt` older ones are to become."""
@@ -317,6 +311,12 @@ class Copy:
         released = (row.place for row in self._index.between(first_lsn, last_lsn))
         waiting = (entry.place for entry in self.node.prefix.between(first_lsn, last_lsn))
         return itertools.chain(self.shared.places(first_lsn, last_lsn), released, waiting)
+
+    def value(self, place: index.Place) -> bytes:
+        """The batch there as it is stored. Raises LogDamagedError."""
+        if sharing.is_shared(place):
+            return self.shared.value(self.shared.batch(place))
+        return self._stored(place).data
 
     def batch(self, place: index.Place) -> VolumeRedoBatch:
         """The batch there. Raises LogDamagedError."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sixfold_events import Event
 from sixfold_events.volume import (
     VolumeCopyAdmitted,
@@ -26,3 +28,11 @@ READ: dict[Kind, type[Event]] = {**CLASS, Kind.MENDED: VolumeRedoBatch}
 """What is read back."""
 KIND = {cls.__event__.type.encode(): kind for kind, cls in CLASS.items()}
 KIND_OF = {cls: kind for kind, cls in CLASS.items()}
+
+
+def of(headers: Iterable[tuple[str, bytes | None]]) -> Kind | None:
+    """The kind of a record of a copy's partition; None where it is none of them."""
+    for name, value in headers:
+        if name == "ce_type":
+            return KIND.get(value) if value is not None else None
+    return None

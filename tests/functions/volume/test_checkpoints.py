@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.simulation.decoding import REAL as REGISTRY
 from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
 from tests.simulation.test_world import run
-from tests.simulation.world import REGISTRY, World
+from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
 
 from sixfold_events.volume import VolumeReadRequested

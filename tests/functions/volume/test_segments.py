@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.simulation.decoding import REAL as REGISTRY
 from tests.simulation.keys import Keys
 from tests.simulation.lossy import LossyDisk
-from tests.simulation.world import REGISTRY, World
+from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
 
 from sixfold.bus import port

@@ -77,7 +77,7 @@ async def test_a_new_volume_has_the_past_and_works(tmp_path: Path, build: bool, 
             assert await records(volume, copy) == [*said(20), b"new", b"newer"]
 
 
-def logs(folder: Path) -> dict[str, list[tuple[int, int, bytes]]]:
+def logs(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
     """Each copy's stored batches, with their epochs."""
     registry = catalogue.installed().registry
     found = {}
@@ -86,7 +86,7 @@ def logs(folder: Path) -> dict[str, list[tuple[int, int, bytes]]]:
         opened.open(1)
         node = opened.node
         assert (node.epoch, node.settled_lsn) == (node.log_epoch, node.prefix.complete_lsn)
-        found[copy] = [(node.epoch, stored.first_lsn, stored.value) for stored in opened._read(1, node.settled_lsn)]
+        found[copy] = [(node.epoch, opened.value(place)) for place in opened.places(1, node.settled_lsn)]
         opened.close()
     return found
 

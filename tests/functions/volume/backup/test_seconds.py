@@ -7,8 +7,9 @@ import random
 from pathlib import Path
 
 from tests.simulation.backups import payloads_of
+from tests.simulation.decoding import REAL as REGISTRY
 from tests.simulation.lossy import LossyDisk
-from tests.simulation.world import REGISTRY, World
+from tests.simulation.world import World
 from tests.simulation.writer import Writer, settle
 
 from sixfold_functions.volume import copy as copies
