@@ -180,6 +180,10 @@ class Appender(abc.ABC):
         """Queue an append; whatever waits goes out with the next batch."""
         self._check_failure()
         self.sequencer.offer(append)
+        self._pump_soon()
+
+    def _pump_soon(self) -> None:
+        """After what is ready to run by now, so that all who append meanwhile share the batch."""
         if not self._pumping:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)

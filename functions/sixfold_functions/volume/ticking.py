@@ -24,6 +24,8 @@ async def tick(writer: VolumeWriter, redo_sender: sender.Sender) -> None:
             writer.repairer.check()
             writer.members.check(now)
         if writer.recovery.state is recovery.State.ESTABLISHED:
+            if now - writer.outlet.sent_at >= TICK_S:
+                writer.pump()  # the batch before takes long, or was lost on its way
             # Copies must hear that the last records are durable, and where they may lack some; and that nothing came.
             quiet_s = now - writer.outlet.sent_at
             news = writer.outlet.told_lsn < writer.durable_lsn or dropped != dropped_seen

@@ -145,9 +145,16 @@ class VolumeWriter(appending.Appender):
 
     def _pump(self) -> None:
         self._pumping = False
+        self.pump(gather=True)
+
+    def pump(self, *, gather: bool = False) -> None:
+        """Send what waits; with `gather` a batch that is not full stays until the one before it is durable."""
         if self.recovery.state is not recovery.State.ESTABLISHED or self.failure is not None:
             return
-        while self.sender.has_room() and (batch := self.sequencer.next_batch(clocks.now_ms(self.clock))):
+        while self.sender.has_room() and not (gather and self.sequencer.gathers()):
+            batch = self.sequencer.next_batch(clocks.now_ms(self.clock))
+            if batch is None:
+                break
             self.outlet.send(self.outlet.batch(batch))
         self._tell_room()
 
@@ -192,7 +199,7 @@ class VolumeWriter(appending.Appender):
                 append.waiter.set_result(AppendResult(append.first_lsn, append.last_lsn))
             if append.request is not None:
                 self.announcer.add([announcer.Result(append.request.request_id, append.first_lsn, append.last_lsn)])
-        self._pump()
+        self._pump_soon()
         self.announcer.advanced()
 
     def _announceable(self) -> tuple[int, int, int, int]:

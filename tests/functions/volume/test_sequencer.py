@@ -37,6 +37,30 @@ def test_whatever_waits_goes_into_one_batch() -> None:
     assert [append.waiter for append in made.on_durable(6)] == ["c"]
 
 
+def test_while_a_batch_is_on_its_way_the_next_one_gathers_until_it_is_full() -> None:
+    """So a batch has the records of all who wait; one client alone never waits for another batch."""
+    made = sequencer(batch_records_max=3)
+    offer(made, "a", b"1")
+    assert not made.gathers(), "nothing is on its way"
+    assert made.next_batch() is not None
+    offer(made, "b", b"2")
+    offer(made, "c", b"3")
+    assert made.gathers()
+    offer(made, "d", b"4")
+    assert not made.gathers(), "three fill a batch"
+    assert made.next_batch() is not None
+    offer(made, "e", b"5")
+    made.on_durable(1)
+    assert made.gathers(), "the other batch is on its way still"
+    made.on_durable(4)
+    assert not made.gathers()
+    full = sequencer(batch_bytes_max=10)
+    offer(full, "a", b"1")
+    assert full.next_batch() is not None
+    offer(full, "large", b"x" * 6, b"x" * 4)
+    assert not full.gathers()
+
+
 def test_a_batch_ends_at_the_end_of_an_append() -> None:
     """An append that does not fit any more begins the next batch."""
     made = sequencer(batch_records_max=5)

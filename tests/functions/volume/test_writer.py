@@ -12,7 +12,8 @@ from tests.support.waiting import eventually
 
 from sixfold import clock as clocks
 from sixfold.publisher import Publisher
-from sixfold_events.volume import VolumeAppendRequested, VolumeDurableAdvanced
+from sixfold_events import Event
+from sixfold_events.volume import VolumeAppendRequested, VolumeDurableAdvanced, VolumeRedoBatch
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.client import (
     AppendResult,
@@ -20,6 +21,7 @@ from sixfold_functions.volume.client import (
     RequestRefusedError,
     VolumeClient,
     VolumeLimitError,
+    VolumeWriter,
 )
 from sixfold_functions.volume.core import layout, sequencer
 from sixfold_functions.volume.requests import AppendRequests
@@ -195,3 +197,48 @@ async def test_copies_hear_again_of_a_partition_that_was_made_anew(tmp_path: Pat
             last = await writer.append([b"after"])
             assert last == AppendResult(6, 6)
             await eventually(lambda: volume.is_level(6), "all six are level")
+
+
+async def test_clients_that_wait_share_a_batch(tmp_path: Path) -> None:
+    """Who is freed by one batch appends into the next, so that a batch has the records of all: none goes for a few."""
+    clients, rounds = 8, 20
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        async with volume.writer() as writer:
+            await writer.append([b"first"])
+            sizes: list[int] = []
+            send = writer.outlet.send
+
+            def counted(event: Event, *copies: str) -> None:
+                if isinstance(event, VolumeRedoBatch) and event.payloads:
+                    sizes.append(len(event.payloads))
+                send(event, *copies)
+
+            writer.outlet.send = counted  # type: ignore[method-assign]
+
+            async def client(number: int) -> None:
+                for _ in range(rounds):
+                    await writer.append([b"x"])
+                    for _ in range(number):  # some come back later than others
+                        await asyncio.sleep(0)
+
+            await asyncio.gather(*(client(number) for number in range(clients)))
+    assert sum(sizes) == clients * rounds
+    assert len(sizes) <= 3 * rounds, sizes
+
+
+async def test_a_batch_of_which_nothing_is_heard_holds_the_next_one_for_a_moment_only(tmp_path: Path) -> None:
+    """It may be lost on its way, and then only what follows shows the copies that they lack it."""
+    async with inside.opened(tmp_path) as volume:
+        await volume.start(*layout.COPIES)
+        bus = FaultyBus(volume.bus)
+        settings = WriterSettings(append_timeout_s=60.0)
+        async with VolumeWriter(bus, registry=volume.registry, name="deaf", settings=settings) as writer:
+            await writer.append([b"heard of"])
+            bus.silence(writer.topics.acks, ["a1"])  # its partition is the topic's only one
+            appends = [asyncio.create_task(writer.append([data])) for data in (b"one", b"two")]
+            await eventually(lambda: writer.sequencer.last_lsn == 3, "both have LSNs")
+            appends.append(asyncio.create_task(writer.append([b"three"])))
+            await eventually(lambda: writer.sequencer.last_lsn == 4, "the third is sent, too")
+            bus._silent.clear()
+            assert [(await each).last_lsn for each in appends] == [2, 3, 4]

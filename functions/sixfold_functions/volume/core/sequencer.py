@@ -19,8 +19,8 @@ class Limits:
     """What the writer holds at most."""
 
     batch_records_max: int = 2048
-    batch_bytes_max: int = 262_144
-    """A quarter of Kafka's default record limit, so that six copies of it fit into one produce request."""
+    batch_bytes_max: int = 524_288
+    """Half of Kafka's default record limit: what a batch costs is shared by the records of more than a thousand clients."""
     batch_appends_max: int = 2048
     """1 where each append is to be a batch of its own."""
     record_bytes_max: int = 524_288
@@ -137,6 +137,16 @@ class Sequencer(Generic[T]):
     def waiting(self) -> tuple[int, int]:
         """Appends that have no LSN yet, or not all of theirs, and the bytes of their records."""
         return len(self._waiting), self._waiting_bytes
+
+    def gathers(self) -> bool:
+        """Whether the next batch gains by waiting: one is on its way, and what waits does not fill another.
+
+        Who is freed by the one appends again, so that one batch has the records of all; a batch costs much, a record little.
+        """
+        limits = self._limits
+        appends_max = min(limits.batch_appends_max, limits.batch_records_max)
+        full = self._waiting_bytes >= limits.batch_bytes_max or len(self._waiting) >= appends_max
+        return bool(self._window) and not full
 
     def next_batch(self, now_ms: int = 0) -> Batch | None:
         """The next records to send, stamped at `now_ms`; None while nothing waits or a limit is reached."""
