@@ -10,6 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from sixfold_events.event import Event
+from sixfold_events.volume_backups import VolumeBackedUp as VolumeBackedUp
+from sixfold_events.volume_backups import VolumeRestored as VolumeRestored
 from sixfold_events.volume_members import CopyPlace as CopyPlace
 from sixfold_events.volume_members import VolumeMembersAnnounced as VolumeMembersAnnounced
 from sixfold_events.volume_members import VolumeMembershipChanged as VolumeMembershipChanged
@@ -129,31 +131,6 @@ class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
     """The start of the copy that the writer heard of: a loss after that needs another admission."""
     last_lsn: int
     """Highest LSN that was given out; the copy cannot have acknowledged more before its loss."""
-
-
-class VolumeRestored(Event, topic=REDO_TOPIC, key="volume"):
-    """The volume begins with the past of another, as a backup has it: the first record of each partition.
-
-    A copy without a log makes its own from the backup, at this very LSN, before it says anything.
-    """
-
-    volume: str
-    epoch: int
-    """Above every epoch of that past; only copies that were made from the same past to the same LSN have it."""
-    url: str
-    """Of the object store, without credentials."""
-    source: str
-    """The volume that the backup is of."""
-    last_lsn: int
-    """A consistency point, where the volume begins."""
-    last_epoch: int
-    """Origin epoch of the record at `last_lsn`."""
-    at_ms: int
-    """All that was committed up to then is in it, and nothing later."""
-    page_bytes: int = 0
-    """0 for a volume of plain records, else the size of its pages."""
-    shared: bool = False
-    """A clone: copies keep nothing of the past and read it from the backup when somebody asks."""
 
 
 class VolumeAppendRequested(Event, topic="volume.append", key="volume"):

@@ -10,15 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.simulation.lossy import LossyDisk
+from tests.simulation.paging import applied
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume import copy as copies
-from sixfold_functions.volume.backup import archive, building, store
+from sixfold_functions.volume.backup import archive, building, snapshots, store
 from sixfold_functions.volume.core import backup, restore
+from sixfold_functions.volume.core import snapshots as deciding
 
 RETENTION_MS = 24 * 3_600_000
+PAGES_RETENTION_MS = 30_000
+"""Of a volume of pages: what is older goes during the life."""
+SNAPSHOTS = 0.5
+"""Chance that a backup of such a volume is followed by a snapshot."""
 MOMENTS = 8
 """Random ones that are looked at in the end, besides those that were called the latest restorable time."""
 
@@ -65,6 +71,9 @@ class Backups:
         self._processes: list[archive.Archive | None] = [None, None]
         self.up_to: Callable[[VolumeCopyAcknowledged], int] = lambda ack: ack.settled_lsn
         """Which records of a copy are taken; a test may cripple it."""
+        self.holds_pages = False
+        self.pages_retention_ms = PAGES_RETENTION_MS
+        """What a collection keeps; a test may cripple it."""
         self._promised: dict[int, int] = {}
         """Each latest restorable time, and the last LSN that was in the backup then."""
         made(self)
@@ -79,9 +88,20 @@ class Backups:
             if self._world.rng.random() < 0.2:
                 kept.refresh()
                 kept.compact(retention_ms=RETENTION_MS)
+            if self.holds_pages and self._world.rng.random() < SNAPSHOTS:
+                self._snapshot(kept)
             self._promised.setdefault(kept.latest_ms, kept.chain.last_lsn)
         except (store.StoreError, Killed):
             self._processes[number] = None  # the next one lists what there is
+
+    def _snapshot(self, kept: archive.Archive) -> None:
+        """Make one, and let go of what is older than the window."""
+        maker = snapshots.Maker(kept, Path("/nowhere"), part_bytes=self._world.rng.choice([500, 1 << 20]))
+        if maker.make() is not None:
+            self._world.hits["snapshot made"] += 1
+        kept.refresh()
+        gone = snapshots.collect(kept, retention_ms=self.pages_retention_ms, now_ms=0, grace_ms=0)
+        self._world.hits["object let go"] += gone
 
     def _begun(self) -> archive.Archive:
         kept = archive.Archive(self.store, "default")
@@ -119,28 +139,36 @@ class Backups:
         self.store.reliable = True
         kept = self._begun()
         self._take(kept)
+        if self.holds_pages:
+            self._snapshot(kept)
         name = min(self._world.copies)
         last_lsn = self._world.copies[name].node.settled_lsn
         truth: list[VolumeRedoBatch] = []
         while (lsn := truth[-1].first_lsn + len(truth[-1].payloads) if truth else 1) <= last_lsn:
             truth.extend(self._world.batches(name, lsn, last_lsn))
         self._compare(truth, list(kept.batches()))
+        first_ms, latest_ms = truth[0].committed_at_ms, kept.latest_ms
+        if self.holds_pages:
+            first_ms = max(first_ms, latest_ms - PAGES_RETENTION_MS)
         for at_ms, backed_up_lsn in self._promised.items():
             point = _truth_at(truth, at_ms)
             if point > backed_up_lsn:
                 raise ViolationError("I5", f"at {at_ms} ms the volume had LSN {point}, the backup LSN {backed_up_lsn}")
-        first_ms, latest_ms = truth[0].committed_at_ms, kept.latest_ms
         moments = [self._world.rng.randint(first_ms, latest_ms) for _ in range(MOMENTS)]
-        for at_ms in (*moments, *list(self._promised)[:: len(self._promised) // MOMENTS + 1]):
+        promised = [at_ms for at_ms in self._promised if at_ms >= first_ms]
+        for at_ms in (*moments, *promised[:: len(promised) // MOMENTS + 1]):
             found = kept.find(at_ms).last_lsn
             if found != _truth_at(truth, at_ms):
                 raise ViolationError(
                     "I5", f"at {at_ms} ms the volume had LSN {_truth_at(truth, at_ms)}, restored {found}"
                 )
-        self._restore(kept, truth, moments[0])
+        for at_ms in [moments[0], latest_ms] if self.holds_pages else moments[:1]:
+            self._restore(kept, truth, at_ms)
 
     def _compare(self, truth: list[VolumeRedoBatch], found: list[backup.Batch]) -> None:
         """The backup's records are the volume's."""
+        if found:
+            truth = [batch for batch in truth if batch.first_lsn >= found[0].first_lsn]
         for theirs, ours in zip(truth, found, strict=False):
             if (theirs.first_lsn, theirs.origin_epoch, theirs.committed_at_ms, theirs.payloads) != (
                 ours.first_lsn,
@@ -159,13 +187,19 @@ class Backups:
         point = kept.find(at_ms)
         if not point.last_lsn:
             return
-        origin = restore.restored(point, at_ms, volume="again", url=kept.url, source="default")
+        snapshot = deciding.newest(kept.snapshots, kept.chain, at_ms)
+        origin = restore.restored(point, at_ms, volume="again", url=kept.url, source="default", snapshot=snapshot)
         made = copies.Copy(LossyDisk(), Path("/again"), volume="again", name="a1", registry=self._world.registry)
         made.open(1)
         for group in building.groups(origin, kept):
             made.learn(*group)
         expected = [payload for batch in truth for payload in batch.payloads][: point.last_lsn]
-        if (found := payloads_of(made)) != expected:
+        found = payloads_of(made)
+        if snapshot is not None:
+            self._world.hits["snapshot restored"] += 1
+            if applied(found) != applied(expected):
+                raise ViolationError("I5", f"restored at {at_ms} ms it has other pages than the volume had")
+        elif found != expected:
             raise ViolationError("I5", f"restored at {at_ms} ms it has {len(found)} records, expected {len(expected)}")
 
 

@@ -70,6 +70,7 @@ class Life:
             self.checker.paging = Paging(self.world)
         self.replicas = Replicas(self.world, self.checker, mutation.replica)
         self.backups = Backups(self.world, mutation.backups)
+        self.backups.holds_pages = self.checker.paging is not None
         self.writers: list[Writer] = []
         self.steps: list[str] = []
         self.appends = 0

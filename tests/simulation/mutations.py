@@ -121,6 +121,10 @@ def _takes_what_is_not_durable(backups: Backups) -> None:
     backups.up_to = lambda ack: ack.complete_lsn
 
 
+def _collects_within_the_window(backups: Backups) -> None:
+    backups.pages_retention_ms = 0
+
+
 def _jumps(writer: Writer) -> None:
     def planned(membership: Membership) -> Membership:
         return dataclasses.replace(membership, sets=membership.sets[-1:], previous=())
@@ -140,6 +144,7 @@ MUTATIONS = {
     "tell-groups-before-vdl": Mutation(grouped=_tells_groups_what_they_have),
     "recover-groups-alone": Mutation(grouped=_recovers_groups_alone),
     "backup-before-durable": Mutation(backups=_takes_what_is_not_durable),
+    "collect-within-the-window": Mutation(backups=_collects_within_the_window),
     "quorum-of-three": Mutation(quorum=Quorum(write=3)),
     "acknowledge-before-fsync": Mutation(honest_disks=False),
     "ignore-epochs": Mutation(copy=_obeys_anyone, writer=_believes_anyone),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -132,3 +133,20 @@ class Paging:
             return b""
         found = (content for lsn, content in reversed(self._versions.get(page, [])) if lsn <= at)
         return next(found, bytes(PAGE_BYTES))
+
+
+def applied(records: list[bytes]) -> tuple[int, dict[int, bytes]]:
+    """What page records make, one after the other."""
+    size = 0
+    content: dict[int, bytes] = {}
+    for record in records:
+        change = pages.parse(1, record)
+        if change.kind is Kind.SIZE:
+            size = change.page
+            content = {page: each for page, each in content.items() if page < size}
+        elif change.kind is not Kind.FORMAT:
+            body = zlib.decompress(change.body)
+            before = content.get(change.page, bytes(PAGE_BYTES))
+            xored = bytes(one ^ other for one, other in zip(before, body, strict=True))
+            content[change.page] = body if change.kind is Kind.IMAGE else xored
+    return size, content

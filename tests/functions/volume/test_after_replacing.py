@@ -51,7 +51,7 @@ async def test_everyone_learns_of_a_replacement_while_it_runs_and_after(tmp_path
         await volume.start(*(copy for copy in layout.COPIES if copy != "a1"))  # so that a2 is the near one
         chosen = settings.BackupSettings(every_s=0.05, compact_every_s=60.0)
         backing = service.BackupService(
-            volume.bus, kept_in(folder), registry=volume.registry, clock=CLOCK, chosen=chosen
+            volume.bus, kept_in(folder), registry=volume.registry, clock=CLOCK, chosen=chosen, folder=tmp_path
         )
         async with (
             volume.writer(settings=PATIENT) as writer,

@@ -16,7 +16,7 @@ from sixfold import errors
 from sixfold_functions.volume.backup import objects
 from sixfold_functions.volume.backup.store import Below, ObjectMissingError, Store
 from sixfold_functions.volume.core import backup, restore
-from sixfold_functions.volume.core.backup import Batch, Chain, Piece, Quiet, Tail
+from sixfold_functions.volume.core.backup import Batch, Chain, Piece, Quiet, Snapshot, Tail
 from sixfold_functions.volume.encryption.keyring import Keyring
 
 TAKEN_BYTES_MAX = 8 * 1024 * 1024
@@ -25,10 +25,9 @@ AHEAD = 2
 """Objects that are read while one is worked on."""
 TRIES = 5
 """Readings anew of a listing whose objects were merged meanwhile."""
-REFERENCES = "clones/"
 KEYS = "keys/"
 """Ciphertexts of the data keys; see `keys`."""
-_VOLUME = re.compile(r"([a-z0-9][a-z0-9-]*)/(?:redo|quiet|clones)/")
+_VOLUME = re.compile(r"([a-z0-9][a-z0-9-]*)/(?:redo|quiet|pages|clones)/")
 
 
 class BackupError(errors.SixfoldError):
@@ -52,6 +51,10 @@ class Archive:
         self.keyring = Keyring()
         """Its data keys; see `keys.unlock`."""
         self.pieces: set[Piece] = set()
+        self.parts: set[Piece] = set()
+        """Of snapshots."""
+        self.snapshots: list[Snapshot] = []
+        """Whole ones, oldest first."""
         self.quiets: set[Quiet] = set()
         self.chain = Chain([], [])
         self._sound: set[Piece] = set()
@@ -64,28 +67,53 @@ class Archive:
     def refresh(self) -> None:
         """List the objects. Raises StoreError."""
         items = self.store.names()
-        pieces = (backup.piece(item.name, item.size) for item in items)
+        known = {each for item in items if (each := backup.piece(item.name, item.size)) is not None}
         quiets = (backup.quiet(item.name) for item in items)
-        self.pieces = {each for each in pieces if each is not None}
+        self.pieces = {each for each in known if not each.snapshot_lsn}
+        self.parts = known - self.pieces
         self.quiets = {each for each in quiets if each is not None}
-        self._broken &= self.pieces
+        self._broken &= known
+        self._sound &= known
         self._rechain()
 
     def _rechain(self) -> None:
-        self.chain = backup.chain(self.pieces - self._broken)
+        self.snapshots = backup.snapshots(self.parts - self._broken)
+        self.chain = backup.chain(self.pieces - self._broken, self.snapshots)
 
     @property
     def latest_ms(self) -> int:
         """The latest restorable time, 0 where there is none."""
         return backup.latest_ms(self.chain, self.quiets)
 
-    def references(self) -> list[str]:
-        """Volumes that read their past from here."""
-        return [item.name.removeprefix(REFERENCES) for item in self.store.names(REFERENCES)]
+    def delete(self, piece: Piece) -> None:
+        """Let an object go that nobody needs. Raises StoreError."""
+        self.store.delete(piece.name)
+        self.pieces.discard(piece)
+        self.parts.discard(piece)
+        self._rechain()
 
-    def refer(self, volume: str) -> None:
-        """Note that `volume` reads its past from here."""
-        self.store.create(REFERENCES + volume, b"")
+    def trust(self, pieces: Iterable[Piece]) -> None:
+        """They were read back whole."""
+        self._sound.update(pieces)
+
+    def is_sound(self, pieces: Iterable[Piece]) -> bool:
+        """Whether all of them were."""
+        return self._sound.issuperset(pieces)
+
+    def distrust(self, pieces: Iterable[Piece]) -> None:
+        """Something in them is damaged: what they hold is taken from elsewhere, if it is anywhere."""
+        self._broken.update(pieces)
+        self._rechain()
+
+    def snapshot(self, lsn: int) -> Snapshot:
+        """The one at `lsn`. Raises BackupError."""
+        found = next((each for each in self.snapshots if each.lsn == lsn), None)
+        if found is None:
+            raise BackupError(
+                f"{self.url}: the backup of volume {self.volume} has no whole snapshot at LSN {lsn}; see: sixfold volume "
+                f"verify --from {self.url}"
+            )
+        return found
 
     def head(self, piece: Piece) -> objects.Head:
         """What an object says it holds. Raises ObjectDamagedError."""
@@ -105,11 +133,14 @@ class Archive:
                 head = self.head(last)
             except objects.ObjectDamagedError as error:
                 self._log.warning("the last object is damaged", action="volume.backup.damaged", error=str(error))
-                self._broken.add(last)
-                self._rechain()
+                self.distrust([last])
             else:
                 return Tail(head.last_lsn, head.last_origin_epoch, head.last_ms)
-        return Tail()
+        return self.point(self.chain.base) if self.chain.base is not None else Tail()
+
+    def point(self, snapshot: Snapshot) -> Tail:
+        """Where the log goes on behind `snapshot`. Raises ObjectDamagedError."""
+        return Tail(snapshot.lsn, self.head(snapshot.pieces[-1]).last_origin_epoch, snapshot.at_ms)
 
     # -- adding ----------------------------------------------------------------------------------------------------
 
@@ -120,19 +151,19 @@ class Archive:
             writing = writing or objects.Writing(self.volume, self.keyring)
             writing.add(batch)
             if writing.size >= bytes_max:
-                self._put(writing, 0)
+                self.keep(writing)
                 writing = None
         if writing is not None:
-            self._put(writing, 0)
+            self.keep(writing)
 
-    def _put(self, writing: objects.Writing, level: int) -> Piece:
+    def keep(self, writing: objects.Writing, level: int = 0, *, snapshot_lsn: int = 0, ends: bool = False) -> None:
+        """Write an object of the log, or of a snapshot. Raises StoreError."""
         head, data = writing.done()
-        piece = head.piece(level, len(data))
+        piece = head.piece(level, len(data))._replace(snapshot_lsn=snapshot_lsn, ends=ends)
         if not self.store.create(piece.name, data):
             self._instead(piece, data)
-        self.pieces.add(piece)
+        (self.parts if snapshot_lsn else self.pieces).add(piece)
         self._rechain()
-        return piece
 
     def _instead(self, piece: Piece, data: bytes) -> None:
         """Somebody wrote that object before, perhaps we ourselves; only a damaged one is replaced."""
@@ -165,14 +196,15 @@ class Archive:
         count = 0
         for merge in backup.merges(self.chain, self.latest_ms, retention_ms=retention_ms):
             writing = objects.Writing(self.volume, self.keyring)
-            for batch in self._batches_of(merge.pieces):
+            for batch in self.objects_of(merge.pieces):
                 writing.add(batch)
-            self._put(writing, merge.level)
+            self.keep(writing, merge.level)
             count += len(merge.pieces)
         self._drop_superseded()
         return count
 
-    def _batches_of(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
+    def objects_of(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
+        """The batches of some objects, each once. Raises StoreError, ObjectDamagedError."""
         lsn = pieces[0].first_lsn - 1
         for piece in pieces:
             for batch in self._checked(piece):
@@ -192,23 +224,26 @@ class Archive:
                         pass
                 except objects.ObjectDamagedError as error:
                     self._log.error("an object is damaged", action="volume.backup.damaged", error=str(error))
-                    self._broken.add(holder)
-                    self._rechain()
+                    self.distrust([holder])
                     return
                 self._sound.add(holder)
-            self.store.delete(piece.name)
-            self.pieces.discard(piece)
+            self.delete(piece)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def batches(self, first_lsn: int = 1, last_lsn: int | None = None) -> Iterator[Batch]:
-        """Every batch with records in `first_lsn` … `last_lsn`, once, in order, checked.
+    def batches(self, first_lsn: int | None = None, last_lsn: int | None = None) -> Iterator[Batch]:
+        """Every batch of the log with records in `first_lsn` … `last_lsn`, once, in order, checked; by default all.
 
         Raises ObjectDamagedError, StoreError, and BackupError where one is missing.
         """
-        lsn, tries = first_lsn - 1, 0
+        lsn, tries = self.chain.base_lsn if first_lsn is None else first_lsn - 1, 0
         before: Batch | None = None
         while last_lsn is None or lsn < last_lsn:
+            if lsn < self.chain.base_lsn:
+                raise BackupError(
+                    f"{self.url}: the backup of volume {self.volume} has no record at LSN {lsn + 1}: what is older than its "
+                    f"retention was let go, and the records begin at LSN {self.chain.base_lsn + 1}"
+                )
             wanted = [each for each in self.chain.pieces if each.last_lsn > lsn]
             wanted = [each for each in wanted if last_lsn is None or each.first_lsn <= last_lsn]
             if not wanted and last_lsn is None:
@@ -254,10 +289,20 @@ class Archive:
         cipher = objects.cipher_of(head, self.keyring, where)
         return objects.block_of(data, block, where, cipher, head.blocks.index(block))
 
+    def first_record(self, piece: Piece) -> bytes:
+        """What an object begins with. Raises ObjectDamagedError, ObjectMissingError."""
+        head = self.head(piece)
+        return self.block(piece, head, head.blocks[0])[0].payloads[0]
+
     def find(self, at_ms: int) -> restore.Point:
-        """The last consistency point at `at_ms`; LSN 0 where the volume began later. Raises ObjectDamagedError."""
+        """The last consistency point at `at_ms`; LSN 0 where what is there began later. Raises ObjectDamagedError."""
+        if at_ms < self.chain.first_ms:
+            return restore.Point()
         for piece in reversed([each for each in self.chain.pieces if each.first_ms <= at_ms]):
             point = restore.point_at(self._checked(piece), at_ms)
             if point.last_lsn:
                 return point
-        return restore.Point()
+        if self.chain.base is None:
+            return restore.Point()
+        base = self.point(self.chain.base)
+        return restore.Point(base.last_lsn, base.origin_epoch)

@@ -18,7 +18,7 @@ from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeRedoBatch, VolumeRestored
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume.backup import archive
+from sixfold_functions.volume.backup import archive, snapshots
 from sixfold_functions.volume.core import restore
 from sixfold_functions.volume.core.backup import Batch
 from sixfold_functions.volume.core.node import Redo
@@ -117,7 +117,7 @@ def groups(origin: VolumeRestored, source: archive.Archive) -> Iterator[tuple[li
     group: list[Redo] = []
     values: list[bytes] = []
     size = 0
-    for event in events(source.batches(1, origin.last_lsn), origin):
+    for event in events(past(origin, source), origin):
         group.append(event)
         values.append(encode(event))
         size += len(values[-1])
@@ -126,6 +126,15 @@ def groups(origin: VolumeRestored, source: archive.Archive) -> Iterator[tuple[li
             group, values, size = [], [], 0
     if group:
         yield group, values
+
+
+def past(origin: VolumeRestored, source: archive.Archive) -> Iterator[Batch]:
+    """All that the new volume begins with, as it is numbered there. Raises StoreError, ObjectDamagedError, BackupError."""
+    lsns = restore.shift(origin)
+    if origin.snapshot_lsn:
+        yield from snapshots.read(source, source.snapshot(origin.snapshot_lsn))
+    for batch in source.batches(origin.snapshot_lsn + 1, origin.last_lsn - lsns):
+        yield restore.moved(batch, lsns) if lsns else batch
 
 
 def events(batches: Iterable[Batch], origin: VolumeRestored) -> Iterator[VolumeRedoBatch]:

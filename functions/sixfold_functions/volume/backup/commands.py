@@ -132,7 +132,10 @@ async def _bring_up_to_date(process: Process, kept: archive.Archive) -> None:
     bus = process.require_bus()
     await bus.create_topics(topics.specs(kept.volume))
     chosen = settings.BackupSettings()
-    backing = service.BackupService(bus, kept, registry=process.registry, clock=process.clock, chosen=chosen)
+    folder = process.data_dir / settings.SCRATCH
+    backing = service.BackupService(
+        bus, kept, registry=process.registry, clock=process.clock, chosen=chosen, folder=folder
+    )
     await backing.once()
 
 

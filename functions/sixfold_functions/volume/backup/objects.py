@@ -170,7 +170,7 @@ def head_of(data: bytes, where: str, *, piece: Piece | None = None, volume: str 
     head = msgspec.json.decode(about, type=Head)
     if volume is not None and head.volume != volume:
         raise ObjectDamagedError(f"{where}: expected records of volume {volume}, found those of {head.volume}")
-    if piece is not None and head.piece(piece.level, piece.size) != piece:
+    if piece is not None and head.piece(piece.level, piece.size) != piece._replace(snapshot_lsn=0, ends=False):
         raise ObjectDamagedError(
             f"{where}: holds LSN {head.first_lsn} to {head.last_lsn}, committed at {head.first_ms} to {head.last_ms} ms; "
             "its name says something else, so it is another object's content"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import bisect
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sixfold import errors
 from sixfold_events.volume import VolumeRedoBatch, VolumeRestored
 from sixfold_functions.volume import files
 from sixfold_functions.volume.backup import archive, building, objects, store
+from sixfold_functions.volume.core import restore
 from sixfold_functions.volume.core.backup import Batch, Piece
 
 BLOCKS_MAX = 16
@@ -56,8 +57,15 @@ class SharedPast:
 
     def _block(self, lsn: int) -> list[Batch]:
         """The batches around the record at `lsn`."""
+        if lsn <= self._origin.snapshot_records:
+            return self._stored(lsn, self._part)
+        lsns = restore.shift(self._origin)
+        found = self._stored(lsn - lsns, self._piece)
+        return [restore.moved(batch, lsns) for batch in found] if lsns else found
+
+    def _stored(self, lsn: int, find: Callable[[int], Piece]) -> list[Batch]:
         for tries in range(archive.TRIES):
-            piece = self._piece(lsn)
+            piece = find(lsn)
             try:
                 return self._read(piece, lsn)
             except store.ObjectMissingError:
@@ -65,6 +73,12 @@ class SharedPast:
                     raise
                 self._archive.refresh()  # it was merged meanwhile
         raise AssertionError("unreachable")
+
+    def _part(self, number: int) -> Piece:
+        if not self._archive.snapshots:
+            self._archive.refresh()
+        parts = self._archive.snapshot(self._origin.snapshot_lsn).pieces
+        return parts[bisect.bisect_left(parts, number, key=lambda part: part.last_lsn)]
 
     def _piece(self, lsn: int) -> Piece:
         if self._archive.chain.last_lsn < lsn:

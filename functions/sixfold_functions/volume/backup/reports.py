@@ -16,7 +16,7 @@ from sixfold import errors
 from sixfold.cli import common
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import roster
-from sixfold_functions.volume.backup import archive, keys, moments, options, store, verifying
+from sixfold_functions.volume.backup import archive, keys, moments, options, references, store, verifying
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.encryption import settings as encryption
 
@@ -26,7 +26,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
 
     volume: str
     earliest: str
-    """When the first record was committed."""
+    """The earliest restorable time: when the first record was committed, or the oldest snapshot made."""
     latest: str
     """The latest restorable time."""
     latest_ms: int
@@ -37,6 +37,10 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     levels: dict[str, int]
     """Objects on each level of the ladder."""
+    snapshots: int
+    """Of a volume of pages; a restore reads the newest before its moment, and the log behind it."""
+    snapshot_bytes: int
+    newest_snapshot: str
     clones: list[str]
     """Volumes that read their past from it."""
     gap: bool
@@ -62,6 +66,7 @@ def _backups(url: str) -> list[Backup]:
         for volume in archive.volumes(opened):
             kept = archive.Archive(opened, volume)
             kept.refresh()
+            newest = kept.snapshots[-1].at_ms if kept.snapshots else 0
             levels = [piece.level for piece in kept.pieces]
             found.append(
                 Backup(
@@ -74,7 +79,10 @@ def _backups(url: str) -> list[Backup]:
                     objects=len(kept.pieces),
                     bytes=sum(piece.size for piece in kept.pieces),
                     levels={str(level): levels.count(level) for level in sorted(set(levels))},
-                    clones=kept.references(),
+                    snapshots=len(kept.snapshots),
+                    snapshot_bytes=sum(piece.size for piece in kept.parts),
+                    newest_snapshot=moments.text(newest),
+                    clones=references.clones(kept),
                     gap=bool(kept.chain.beyond),
                 )
             )
@@ -84,7 +92,9 @@ def _backups(url: str) -> list[Backup]:
 
 
 def _table(found: list[Backup]) -> Table:
-    table = Table("volume", "earliest", "latest restorable", "ago", "last LSN", "objects", "MB", "levels", "clones", "")
+    table = Table(
+        "volume", "restorable from", "to", "ago", "last LSN", "objects", "MB", "levels", "snapshots", "clones", ""
+    )
     for each in found:
         table.add_row(
             each.volume,
@@ -95,6 +105,7 @@ def _table(found: list[Backup]) -> Table:
             f"{each.objects:,}",
             f"{each.bytes / 1e6:,.1f}",
             ", ".join(f"{count} on {level}" for level, count in each.levels.items()),
+            f"{each.snapshots}, {each.snapshot_bytes / 1e6:,.1f} MB" if each.snapshots else "",
             ", ".join(each.clones),
             "[red]objects are missing; see sixfold volume verify[/red]" if each.gap else "",
         )
@@ -145,7 +156,7 @@ def _verified(found: verifying.Verified) -> str:
     lines = [f"{each.object or f'volume {found.volume}'}: {each.problem}" for each in found.findings]
     compared = f", the same as in {', '.join(found.copies)}" if found.copies and not found.findings else ""
     sound = (
-        f"{found.objects:,} objects, {found.bytes / 1e6:,.1f} MB: LSN 1 to {found.last_lsn:,} are sound{compared}; "
-        f"latest restorable time {moments.text(found.latest_ms)}"
+        f"{found.objects:,} objects, {found.bytes / 1e6:,.1f} MB: LSN {found.first_lsn:,} to {found.last_lsn:,} and "
+        f"{found.snapshots} snapshots are sound{compared}; latest restorable time {moments.text(found.latest_ms)}"
     )
     return "\n".join([*lines, sound])

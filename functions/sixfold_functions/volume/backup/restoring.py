@@ -18,8 +18,9 @@ from sixfold.bus import port
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeRestored
 from sixfold_functions.volume import pasts, storage, topics
-from sixfold_functions.volume.backup import archive, building, moments
-from sixfold_functions.volume.core import layout, pages, restore
+from sixfold_functions.volume.backup import archive, building, moments, references, snapshots
+from sixfold_functions.volume.core import layout, restore
+from sixfold_functions.volume.core import snapshots as choosing
 
 
 class Restored(NamedTuple):
@@ -37,7 +38,7 @@ def find(kept: archive.Archive, at_ms: int | None, *, volume: str, shared: bool 
     """
     kept.refresh()
     first_ms, latest_ms = kept.chain.first_ms, kept.latest_ms
-    if not kept.chain.pieces:
+    if not kept.chain.last_lsn:
         there = ", ".join(archive.volumes(kept.whole_store)) or "no volume"
         raise building.RestoreError(f"{kept.url} has no backup of volume {kept.volume}; it has those of: {there}")
     wanted_ms = max(latest_ms, kept.chain.last_ms) if at_ms is None else at_ms
@@ -49,18 +50,23 @@ def find(kept: archive.Archive, at_ms: int | None, *, volume: str, shared: bool 
         )
     point = kept.find(wanted_ms)
     if not point.last_lsn:
+        if kept.chain.base is not None:
+            raise building.RestoreError(
+                f"volume {kept.volume}: {moments.text(wanted_ms)} is earlier than its earliest restorable time, "
+                f"{moments.text(first_ms)}; what is older than its retention was let go"
+            )
         raise building.RestoreError(
             f"volume {kept.volume} had no records at {moments.text(wanted_ms)}; its first one is of {moments.text(first_ms)}"
         )
-    first = next(kept.batches(1, 1))
     return restore.restored(
         point,
         wanted_ms,
         volume=volume,
         url=kept.url,
         source=kept.volume,
-        page_bytes=pages.page_bytes(first.payloads[0]),
+        page_bytes=snapshots.page_bytes(kept),
         shared=shared,
+        snapshot=choosing.newest(kept.snapshots, kept.chain, wanted_ms),
     )
 
 
@@ -117,8 +123,7 @@ async def new_volume(
     if there:
         raise building.RestoreError(f"there is a volume {volume} already: {there[0]}; choose another name")
     origin = await asyncio.to_thread(find, kept, at_ms, volume=volume, shared=shared)
-    if shared:
-        await asyncio.to_thread(kept.refer, volume)
+    await asyncio.to_thread(references.refer, kept, origin, clocks.now_ms(clock))
     await announce(bus, origin, registry=registry, clock=clock)
     if folders:
         await asyncio.to_thread(

@@ -10,23 +10,26 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
 from sixfold import clock as clocks
-from sixfold import errors
+from sixfold import errors, publisher
 from sixfold.bus import port
 from sixfold.process import Process
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeCopyAcknowledged, VolumeRedoBatch
+from sixfold_events.volume import VolumeBackedUp, VolumeCopyAcknowledged, VolumeRedoBatch
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import roster, topics
-from sixfold_functions.volume.backup import archive, keys, objects, settings, source, store
+from sixfold_functions.volume.backup import archive, keeping, keys, objects, settings, source, store
 from sixfold_functions.volume.core import backup, layout
 from sixfold_functions.volume.core.tracker import QuorumTracker
 from sixfold_functions.volume.encryption import custody
 from sixfold_functions.volume.encryption import settings as encryption
 
+TELL_S = 30.0
+"""Copies are told at least this often how far the backup is; at once where it came further."""
 ONCE_S = 5.0
 """How long a backup of now waits for the copies to learn what is durable now; with a writer it is a tenth of a second."""
 
@@ -46,7 +49,10 @@ class BackupService:
         registry: Registry,
         clock: clocks.Clock,
         chosen: settings.BackupSettings,
+        folder: Path,
     ) -> None:
+        """`folder` is for files that it needs while it makes a snapshot."""
+        self._bus = bus
         self._clock = clock
         self._archive = kept
         self._settings = chosen
@@ -57,6 +63,9 @@ class BackupService:
         self._same = False
         """Whether the volume and what is in the store have been found to be one."""
         self._compacted_at = -chosen.compact_every_s
+        self._keeper = keeping.Keeper(kept, folder, clock=clock, chosen=chosen)
+        self._told = 0, -TELL_S
+        """What the copies were told last, and when."""
         self._log = structlog.get_logger().bind(volume=kept.volume, store=kept.url)
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
@@ -64,20 +73,22 @@ class BackupService:
         async with self._reader, self._members:
             if ready is not None:
                 ready()
-            while not stopping.is_set():
-                try:
-                    await self.step()
-                except (
-                    store.StoreError,
-                    archive.BackupError,
-                    objects.ObjectDamagedError,
-                    port.BusError,
-                ) as error:
-                    if isinstance(error, OtherVolumeError):
-                        raise
-                    self._tail = None  # what was written although it failed, the next listing tells
-                    self._log.warning("a backup has to wait", action="volume.backup.failed", error=str(error))
-                await self._pause(stopping)
+            try:
+                while not stopping.is_set():
+                    await self._try()
+                    await self._pause(stopping)
+            finally:
+                await self._keeper.stop()
+
+    async def _try(self) -> None:
+        try:
+            if await self.step():
+                self._keeper.begin()
+        except (store.StoreError, archive.BackupError, objects.ObjectDamagedError, port.BusError) as error:
+            if isinstance(error, OtherVolumeError):
+                raise
+            self._tail = None  # what was written although it failed, the next listing tells
+            self._log.warning("a backup has to wait", action="volume.backup.failed", error=str(error))
 
     async def _pause(self, stopping: asyncio.Event) -> None:
         waiting = [
@@ -113,8 +124,11 @@ class BackupService:
             counted.on_ack(word)
         return counted.durable_lsn
 
-    async def step(self) -> None:
-        """Take all that is durable now. Raises StoreError, BackupError, ObjectDamagedError, BusError."""
+    async def step(self) -> bool:
+        """Take all that is durable now; whether objects were merged as well, which is done now and then.
+
+        Raises StoreError, BackupError, ObjectDamagedError, BusError.
+        """
         if self._tail is None:
             await asyncio.to_thread(self._archive.refresh)
             self._tail = await asyncio.to_thread(self._archive.tail)
@@ -130,29 +144,53 @@ class BackupService:
                 break
         if self._same and (quiet := backup.promise(words, membership=membership)) is not None:
             await asyncio.to_thread(self._archive.note, quiet)
+        if self._same:
+            await self._tell(self._tail.last_lsn)
         now = self._clock.monotonic()
-        if now - self._compacted_at >= self._settings.compact_every_s:
-            self._compacted_at = now
-            await asyncio.to_thread(self._archive.refresh)
-            await asyncio.to_thread(self._archive.compact, retention_ms=self._settings.retention_ms)
+        if now - self._compacted_at < self._settings.compact_every_s:
+            return False
+        self._compacted_at = now
+        await asyncio.to_thread(self._archive.refresh)
+        await asyncio.to_thread(self._archive.compact, retention_ms=self._settings.retention_ms)
+        return True
+
+    async def _tell(self, last_lsn: int) -> None:
+        """Have the copies know what they need not keep for this backup."""
+        now = self._clock.monotonic()
+        if last_lsn == self._told[0] and now - self._told[1] < TELL_S:
+            return
+        event = VolumeBackedUp(volume=self._archive.volume, backup=self._archive.url, last_lsn=last_lsn)
+        source = f"/volumes/{self._archive.volume}/backup"
+        record = publisher.record_of(event, source=source, clock=self._clock, partition=0)
+        await self._bus.publish([topics.moved(record, layout.topics(self._archive.volume).read_points)])
+        self._told = last_lsn, now
 
     async def _compare(self, copy: str, lsn: int) -> bool:
         """Whether the copy and the backup agree about the record at `lsn`. Raises OtherVolumeError where they do not."""
         assert self._tail is not None
         if not lsn:
             return not self._tail.last_lsn
+        if lsn < self._archive.chain.base_lsn:
+            return False  # the backup has let go of it; another copy knows more
         with contextlib.suppress(*source.Unreadable):
             async for found in self._source.batches(copy, lsn, lsn):
-                kept = await asyncio.to_thread(lambda: list(self._archive.batches(lsn, lsn)))
-                its = (kept[0].first_lsn, kept[0].origin_epoch, kept[0].committed_at_ms, kept[0].payloads)
-                first = found[0]
-                if its != (first.first_lsn, first.origin_epoch, first.committed_at_ms, first.payloads):
+                if not await self._is_the_same(found[0], lsn):
                     raise OtherVolumeError(
                         f"{self._archive.url} holds a backup of another volume {self._archive.volume}: their records at LSN "
                         f"{lsn} differ. Give this one a place of its own (--to URL), or move that backup away"
                     )
                 return True
         return False
+
+    async def _is_the_same(self, found: VolumeRedoBatch, lsn: int) -> bool:
+        """Whether a copy's batch with the record at `lsn` is the backup's."""
+        base = self._archive.chain.base
+        if base is not None and lsn == base.lsn:  # of the record itself there is no more than this
+            known = await asyncio.to_thread(self._archive.point, base)
+            return (found.origin_epoch, found.committed_at_ms) == (known.origin_epoch, known.last_ms)
+        [kept, *_] = await asyncio.to_thread(lambda: list(self._archive.batches(lsn, lsn)))
+        its = (kept.first_lsn, kept.origin_epoch, kept.committed_at_ms, kept.payloads)
+        return its == (found.first_lsn, found.origin_epoch, found.committed_at_ms, found.payloads)
 
     async def _take(self, copy: str, settled_lsn: int) -> None:
         assert self._tail is not None
@@ -204,7 +242,8 @@ async def run(process: Process) -> None:
     await custody.unless_stopped(process, unlocking)
     if process.stopping.is_set():
         return
-    service = BackupService(bus, kept, registry=process.registry, clock=process.clock, chosen=chosen)
+    folder = process.data_dir / settings.SCRATCH
+    service = BackupService(bus, kept, registry=process.registry, clock=process.clock, chosen=chosen, folder=folder)
     await service.run(process.stopping, process.ready)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
 from sixfold.bus import port
 from sixfold_events.registry import Registry
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume.backup import archive, objects, source, store
-from sixfold_functions.volume.core import backup, epoch, restore
-from sixfold_functions.volume.core.backup import Batch, Piece
+from sixfold_functions.volume.backup import archive, objects, references, source, store
+from sixfold_functions.volume.backup import snapshots as making
+from sixfold_functions.volume.core import backup, epoch, pages
+from sixfold_functions.volume.core.backup import Batch, Piece, Snapshot
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -30,8 +35,12 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     objects: int
     records: int
-    """In the chain, each counted once."""
+    """In the log, each counted once."""
+    snapshots: int
+    """Of pages, each found to be what the one before and the log make."""
     bytes: int
+    first_lsn: int
+    """Of the log; above 1 where snapshots stand for what is older."""
     last_lsn: int
     latest_ms: int
     findings: list[Finding]
@@ -83,19 +92,47 @@ def verify(kept: archive.Archive) -> Verified:
             findings.append(Finding(piece.name, str(error)))
         except store.ObjectMissingError:
             pass  # merged meanwhile
-    whole = backup.chain(sound)
+    snapshots: list[Snapshot] = []
+    for snapshot in kept.snapshots:
+        problem = _wrong(kept, snapshot, snapshots[-1] if snapshots else None)
+        if problem:
+            findings.append(Finding(snapshot.pieces[-1].name, problem))
+        else:
+            snapshots.append(snapshot)
+    whole = backup.chain(sound, snapshots)
     findings.extend(_broken_chain(kept, whole))
     findings.extend(_strangers(kept))
     return Verified(
         volume=kept.volume,
         url=kept.url,
-        objects=len(kept.pieces),
-        records=whole.last_lsn,
-        bytes=sum(piece.size for piece in kept.pieces),
+        objects=len(kept.pieces) + len(kept.parts),
+        records=whole.last_lsn - whole.base_lsn,
+        snapshots=len(snapshots),
+        bytes=sum(piece.size for piece in (*kept.pieces, *kept.parts)),
+        first_lsn=whole.base_lsn + 1,
         last_lsn=whole.last_lsn,
         latest_ms=backup.latest_ms(whole, kept.quiets),
         findings=findings,
     )
+
+
+def _wrong(kept: archive.Archive, snapshot: Snapshot, before: Snapshot | None) -> str:
+    """What is wrong with a snapshot; it is made once more of the one `before` and the log, where they are there."""
+    try:
+        found = making.read(kept, snapshot)
+        if (before.lsn if before is not None else 0) < kept.chain.base_lsn or snapshot.lsn == kept.chain.base_lsn:
+            for _ in found:
+                pass
+            return ""
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            again = making.Maker(kept, Path(folder)).batches(before, kept.point(snapshot), stack)
+            if any(one != other for one, other in itertools.zip_longest(found, again)):
+                return "is not what the snapshot before it and the log make"
+    except store.ObjectMissingError:
+        return ""  # let go meanwhile
+    except (objects.ObjectDamagedError, archive.BackupError, pages.PageError) as error:
+        return str(error)
+    return ""
 
 
 def _batches(kept: archive.Archive, piece: Piece) -> Iterator[Batch]:
@@ -117,15 +154,15 @@ def _broken_chain(kept: archive.Archive, whole: backup.Chain) -> Iterator[Findin
     elif kept.chain.last_lsn > whole.last_lsn:
         yield Finding("", f"LSN {whole.last_lsn + 1} to {kept.chain.last_lsn} are in no sound object")
     for quiet in kept.quiets:
-        if quiet.last_lsn > max((piece.last_lsn for piece in kept.pieces), default=0):
+        if quiet.last_lsn > max((piece.last_lsn for piece in kept.pieces), default=kept.chain.base_lsn):
             yield Finding(
                 quiet.name, f"says that records up to LSN {quiet.last_lsn} were taken; the newest are missing"
             )
     before: objects.Head | None = None
     for piece in whole.pieces:
         head = kept.head(piece)
-        last = before.last_origin_epoch if before else 0
-        follows = before is None or before.last_lsn + 1 == piece.first_lsn
+        last = before.last_origin_epoch if before else kept.point(whole.base).origin_epoch if whole.base else 0
+        follows = (before.last_lsn if before is not None else whole.base_lsn) + 1 == piece.first_lsn
         if follows and head.first_backlink_epoch != last:
             found = epoch.text(head.first_backlink_epoch)
             yield Finding(
@@ -139,7 +176,7 @@ def _broken_chain(kept: archive.Archive, whole: backup.Chain) -> Iterator[Findin
 def _strangers(kept: archive.Archive) -> Iterator[Finding]:
     for item in kept.store.names():
         known = backup.piece(item.name, 0) or backup.quiet(item.name)
-        if not (known or item.name.startswith((archive.REFERENCES, archive.KEYS))):
+        if not (known or item.name.startswith((references.CLONES, references.RESTORES, archive.KEYS))):
             yield Finding(item.name, "is no object of a backup; somebody put it there")
 
 
@@ -165,9 +202,9 @@ async def compare(
 
 
 async def _differs(asked: source.Source, kept: archive.Archive, copy: str, last_lsn: int) -> str:
-    ours = kept.batches(1, last_lsn) if last_lsn else iter(())
-    lsn = 0
-    async for found in asked.batches(copy, 1, last_lsn):
+    lsn = kept.chain.base_lsn
+    ours = kept.batches(lsn + 1, last_lsn)
+    async for found in asked.batches(copy, lsn + 1, last_lsn):
         for batch in found:
             mine = next(ours, None)
             theirs = (batch.first_lsn, batch.origin_epoch, batch.committed_at_ms, batch.payloads)
@@ -177,11 +214,3 @@ async def _differs(asked: source.Source, kept: archive.Archive, copy: str, last_
     if lsn < last_lsn:
         return f"copy {copy} has no record at LSN {lsn + 1}, the backup has them up to LSN {last_lsn}"
     return ""
-
-
-def digest(kept: archive.Archive, last_lsn: int) -> restore.Digest:
-    """A sum over all records up to `last_lsn`."""
-    found = restore.Digest()
-    for batch in kept.batches(1, last_lsn) if last_lsn else ():
-        found.add(batch)
-    return found

@@ -8,6 +8,7 @@ volume up and small objects are merged into larger ones; a `chain` picks those t
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
 OBJECT_BYTES_MAX = 64 * 1024 * 1024
 """Objects are merged up to this; one is read, checked and written in memory."""
 _NAME = re.compile(r"redo/(\d)/(\d{20})-(\d{20})-(\d{20})-(\d{20})")
+_PART = re.compile(r"pages/(\d{20})-(\d{20})/(\d{20})-(\d{20})(-end)?")
 _QUIET = re.compile(r"quiet/(\d{20})-(\d{20})")
 _HOUR_MS = 3_600_000
 
@@ -42,7 +44,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Piece(NamedTuple):
-    """One object of a backup."""
+    """One object of a backup: a part of the log, or of a snapshot, whose records have numbers of their own from 1 on."""
 
     level: int
     """Of the ladder: 0 as it was taken, 1 five minutes, 2 an hour, 3 a day."""
@@ -51,9 +53,17 @@ class Piece(NamedTuple):
     first_ms: int
     last_ms: int
     size: int = 0
+    snapshot_lsn: int = 0
+    """Of the snapshot that it is a part of; 0 for a part of the log."""
+    ends: bool = False
+    """Whether the snapshot ends with it."""
 
     @property
     def name(self) -> str:
+        if self.snapshot_lsn:
+            end = "-end" if self.ends else ""
+            place = f"pages/{self.snapshot_lsn:020d}-{self.last_ms:020d}"
+            return f"{place}/{self.first_lsn:020d}-{self.last_lsn:020d}{end}"
         return f"redo/{self.level}/{self.first_lsn:020d}-{self.last_lsn:020d}-{self.first_ms:020d}-{self.last_ms:020d}"
 
 
@@ -70,11 +80,13 @@ class Quiet(NamedTuple):
 
 def piece(name: str, size: int) -> Piece | None:
     """The object with that name; None where it is none of ours."""
-    found = _NAME.fullmatch(name)
-    if found is None:
-        return None
-    level, first_lsn, last_lsn, first_ms, last_ms = map(int, found.groups())
-    return Piece(level, first_lsn, last_lsn, first_ms, last_ms, size)
+    if (found := _NAME.fullmatch(name)) is not None:
+        level, first_lsn, last_lsn, first_ms, last_ms = map(int, found.groups())
+        return Piece(level, first_lsn, last_lsn, first_ms, last_ms, size)
+    if (found := _PART.fullmatch(name)) is not None:
+        lsn, at_ms, first_lsn, last_lsn = map(int, found.groups()[:4])
+        return Piece(0, first_lsn, last_lsn, at_ms, at_ms, size, lsn, bool(found.group(5)))
+    return None
 
 
 def quiet(name: str) -> Quiet | None:
@@ -153,31 +165,86 @@ def promise(
 # -- what there is -----------------------------------------------------------------------------------------------------
 
 
+class Snapshot(NamedTuple):
+    """All pages of a volume as they are at a consistency point, as records: the log up to there, without what it says
+    no more.
+    """
+
+    lsn: int
+    at_ms: int
+    """When the record at `lsn` was committed: a later record has this stamp or a higher one."""
+    pieces: list[Piece]
+
+    @property
+    def records(self) -> int:
+        """How many there are in place of the log's."""
+        return self.pieces[-1].last_lsn
+
+    @property
+    def size(self) -> int:
+        """Bytes of its objects."""
+        return sum(piece.size for piece in self.pieces)
+
+
+def snapshots(parts: Iterable[Piece]) -> list[Snapshot]:
+    """Those of which every object is there, oldest first."""
+
+    def place(part: Piece) -> tuple[int, int]:
+        return part.snapshot_lsn, part.last_ms
+
+    found = []
+    for (lsn, at_ms), group in itertools.groupby(sorted(parts, key=place), key=place):
+        whole = _linked(group, 0).pieces
+        if whole and whole[-1].ends:
+            found.append(Snapshot(lsn, at_ms, whole))
+    return found
+
+
 class Chain(NamedTuple):
-    """Objects that have every record from the first one on, once or more often."""
+    """Objects that have every record behind the base, once or more often."""
 
     pieces: list[Piece]
     beyond: list[Piece]
     """What lies behind a gap."""
+    base: Snapshot | None = None
+    """What stands for the records before; None where the log is there from its first record on."""
+
+    @property
+    def base_lsn(self) -> int:
+        """Up to here there is no log."""
+        return self.base.lsn if self.base is not None else 0
 
     @property
     def last_lsn(self) -> int:
-        return self.pieces[-1].last_lsn if self.pieces else 0
+        return self.pieces[-1].last_lsn if self.pieces else self.base_lsn
 
     @property
     def last_ms(self) -> int:
-        return self.pieces[-1].last_ms if self.pieces else 0
+        return self.pieces[-1].last_ms if self.pieces else self.first_ms
 
     @property
     def first_ms(self) -> int:
+        """The earliest restorable time."""
+        if self.base is not None:
+            return self.base.at_ms
         return self.pieces[0].first_ms if self.pieces else 0
 
 
-def chain(pieces: Iterable[Piece]) -> Chain:
-    """The whole, of as few objects as possible."""
+def chain(pieces: Iterable[Piece], bases: Sequence[Snapshot] = ()) -> Chain:
+    """The whole, of as few objects as possible: from the oldest base on from which it reaches as far as from any."""
+    log = list(pieces)
+    best = _linked(log, 0)
+    for base in bases:
+        if best.beyond or base.lsn > best.last_lsn:
+            best = max(best, _linked(log, base.lsn)._replace(base=base), key=lambda each: each.last_lsn)
+    return best
+
+
+def _linked(pieces: Iterable[Piece], lsn: int) -> Chain:
+    """What follows `lsn` without a gap."""
     waiting = sorted(pieces, key=lambda each: (-each.first_lsn, each.last_lsn, each.level))
     found: list[Piece] = []
-    lsn, best = 0, None
+    best: Piece | None = None
     while True:
         while waiting and waiting[-1].first_lsn <= lsn + 1:
             each = waiting.pop()

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import heapq
+import itertools
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -113,6 +115,11 @@ def change_record(page: int, before: bytes | None, after: bytes) -> tuple[bytes,
     return _HEAD.pack(_MAGIC, kind, page, check) + body, kind
 
 
+def record_of(change: Change) -> bytes:
+    """The record that `change` was read from."""
+    return _HEAD.pack(_MAGIC, change.kind, change.page, change.check) + change.body
+
+
 def image_of(lsn: int, page: int, content: bytes) -> Change:
     """The page as it is at `lsn`, whole."""
     return Change(lsn, Kind.IMAGE, page, zlib.crc32(content), zlib.compress(content, LEVEL))
@@ -150,6 +157,31 @@ def _damaged(change: Change, why: str) -> PageDamagedError:
     return PageDamagedError(
         f"page {change.page} at LSN {change.lsn} is not what its writer had ({why}); read it from another copy"
     )
+
+
+def place(change: Change) -> tuple[int, int]:
+    """The order of changes in files: by page, then by LSN."""
+    return change.page, change.lsn
+
+
+def images(
+    sources: Iterable[Iterable[Change]], shrinks: Sequence[Shrink], *, upto: int, size: int, page_bytes: int
+) -> Iterator[Change]:
+    """Each page as it is at LSN `upto`, whole, and the last size; `sources` are in order each, `size` is the pages' number.
+
+    Raises PageDamagedError.
+    """
+    for page, group in itertools.groupby(heapq.merge(*sources, key=place), key=lambda change: change.page):
+        changes = list(group)
+        if page == SIZE_PAGE:
+            yield changes[-1]
+        elif page < size:
+            after = vanished_at(shrinks, page, upto)
+            found = [change for change in changes if change.lsn > after]
+            if len(found) == 1 and found[0].kind is Kind.IMAGE:
+                yield found[0]
+            elif found:
+                yield image_of(found[-1].lsn, page, fold(found, page_bytes))
 
 
 class Shrink(NamedTuple):

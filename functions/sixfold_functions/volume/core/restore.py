@@ -10,7 +10,7 @@ import msgspec
 
 from sixfold_events.volume import VolumeRedoBatch, VolumeRestored
 from sixfold_functions.volume.core import epoch as epochs
-from sixfold_functions.volume.core.backup import Batch
+from sixfold_functions.volume.core.backup import Batch, Snapshot
 
 
 class Point(NamedTuple):
@@ -37,24 +37,50 @@ def point_at(batches: Iterable[Batch], at_ms: int) -> Point:
 
 
 def restored(
-    point: Point, at_ms: int, *, volume: str, url: str, source: str, page_bytes: int = 0, shared: bool = False
+    point: Point,
+    at_ms: int,
+    *,
+    volume: str,
+    url: str,
+    source: str,
+    page_bytes: int = 0,
+    shared: bool = False,
+    snapshot: Snapshot | None = None,
 ) -> VolumeRestored:
     """What the volume `volume` begins with, that has the past of `source` up to `point`.
+
+    With a `snapshot` its records stand for the log up to there, and those behind it are numbered on from the snapshot's.
 
     Its epoch is above that past's, and another one for another past or another LSN, so copies that were made from
     different ones never count together.
     """
     identity = f"{volume}\0{url}\0{source}\0{point.last_lsn}\0{point.origin_epoch}\0{shared}".encode()
+    if snapshot is not None:
+        identity += f"\0{snapshot.lsn}".encode()
     return VolumeRestored(
         volume=volume,
         epoch=epochs.after(point.origin_epoch, zlib.crc32(identity)),
         url=url,
         source=source,
-        last_lsn=point.last_lsn,
+        last_lsn=point.last_lsn if snapshot is None else point.last_lsn - snapshot.lsn + snapshot.records,
         last_epoch=point.origin_epoch,
         at_ms=at_ms,
         page_bytes=page_bytes,
         shared=shared,
+        snapshot_lsn=snapshot.lsn if snapshot is not None else 0,
+        snapshot_records=snapshot.records if snapshot is not None else 0,
+    )
+
+
+def shift(origin: VolumeRestored) -> int:
+    """What an LSN of the log behind the snapshot has more in the new volume than in its source."""
+    return origin.snapshot_records - origin.snapshot_lsn
+
+
+def moved(batch: Batch, lsns: int) -> Batch:
+    """`batch`, so many LSNs later."""
+    return msgspec.structs.replace(
+        batch, first_lsn=batch.first_lsn + lsns, consistency_points=[lsn + lsns for lsn in batch.consistency_points]
     )
 
 
@@ -94,15 +120,3 @@ def follow(batches: Iterable[Batch], after: Batch | None = None) -> Iterator[Bat
             )
         yield batch
         after = batch
-
-
-class Digest(msgspec.Struct):
-    """A sum over records, to compare two histories without keeping them."""
-
-    crc: int = 0
-    records: int = 0
-
-    def add(self, batch: Batch) -> None:
-        for payload in batch.payloads:
-            self.crc = zlib.crc32(payload, zlib.crc32(len(payload).to_bytes(4, "big"), self.crc))
-        self.records += len(batch.payloads)

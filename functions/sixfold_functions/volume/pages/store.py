@@ -245,7 +245,7 @@ class PageStore:
     def _merge(self, group: list[layers.Layer]) -> Job:
         shrinks = [shrink for each in group for shrink in each.shrinks]
         first, last = group[0].footer, group[-1].footer
-        merged = heapq.merge(*(each.scan() for each in group), key=_place)
+        merged = heapq.merge(*(each.scan() for each in group), key=pages.place)
         written = yield from self._write(layers.Range(first.from_lsn, last.end, last.size), merged, shrinks)
         begin = self._deltas.index(group[0])
         self._deltas[begin : begin + len(group)] = [written]
@@ -257,23 +257,13 @@ class PageStore:
         old, last = self._image, group[-1].footer
         inputs = [old, *group] if old is not None else group
         shrinks = [shrink for each in inputs for shrink in each.shrinks]
-        folded = self._folded(inputs, shrinks, last)
+        sources = [each.scan() for each in inputs]
+        folded = pages.images(sources, shrinks, upto=last.to_lsn, size=last.size, page_bytes=self.page_bytes)
         written = yield from self._write(layers.Range(0, last.end, last.size, image=True), folded, [])
         self._image = written
         del self._deltas[: len(group)]
         for each in inputs:
             self._drop(each)
-
-    def _folded(self, inputs: list[layers.Layer], shrinks: list[Shrink], last: layers.Footer) -> Iterator[Change]:
-        merged = heapq.merge(*(each.scan() for each in inputs), key=_place)
-        for page, group in itertools.groupby(merged, key=lambda change: change.page):
-            changes = list(group)
-            if page == SIZE_PAGE:
-                yield changes[-1]
-            elif page < last.size:
-                after = pages.vanished_at(shrinks, page, last.to_lsn)
-                if kept := [change for change in changes if change.lsn > after]:
-                    yield pages.image_of(kept[-1].lsn, page, pages.fold(kept, self.page_bytes))
 
     def _write(
         self, about: layers.Range, changes: Iterable[Change], shrinks: list[Shrink]
@@ -315,10 +305,6 @@ def _keyed(change: Change) -> Change:
     if change.kind is not Kind.SIZE or change.page == SIZE_PAGE:
         return change
     return change._replace(page=SIZE_PAGE, body=change.page.to_bytes(8, "big"))
-
-
-def _place(change: Change) -> tuple[int, int]:
-    return change.page, change.lsn
 
 
 def _shrinks(changes: Sequence[Change], size: int) -> Iterator[Shrink]:

@@ -18,7 +18,16 @@ from sixfold_events.volume import VolumeRestored
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import segments, sharing
-from sixfold_functions.volume.backup import archive, building, restoring, service, settings, store
+from sixfold_functions.volume.backup import (
+    archive,
+    building,
+    references,
+    restoring,
+    service,
+    settings,
+    snapshots,
+    store,
+)
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.backup import Batch
 from sixfold_functions.volume.pages.volume import PageVolume
@@ -230,7 +239,7 @@ async def test_a_clone_stays_what_it_was_while_its_source_goes_on(tmp_path: Path
     kept = backup_in(tmp_path)
     async with inside.opened(tmp_path / "data", name="again") as volume:
         await restore(volume, kept, shared=True)
-        assert kept.references() == ["again"]
+        assert references.clones(kept) == ["again"]
         assert sum(path.stat().st_size for path in volume.folder("a1").iterdir()) < 10_000
         await volume.start(*layout.COPIES)
         async with volume.writer() as writer:
@@ -272,8 +281,9 @@ async def test_a_clone_with_many_segments_starts_from_its_newest_checkpoint(tmp_
     assert segments.SEGMENT_BYTES_MAX > 100
 
 
+@pytest.mark.parametrize("snapshot", [False, True], ids=["from the log", "from a snapshot"])
 @pytest.mark.parametrize("shared", [False, True], ids=["restored", "cloned"])
-async def test_a_volume_of_pages_has_its_pages(tmp_path: Path, shared: bool) -> None:
+async def test_a_volume_of_pages_has_its_pages(tmp_path: Path, shared: bool, snapshot: bool) -> None:
     """Each copy makes them of the records, its own or the shared ones; they can be changed and read."""
     async with inside.opened(tmp_path / "data") as volume:
         await volume.start(*layout.COPIES)
@@ -281,7 +291,12 @@ async def test_a_volume_of_pages_has_its_pages(tmp_path: Path, shared: bool) -> 
             await held.commit({0: b"a" * 512, 3: b"b" * 512})
             kept = archive.Archive(store.open_store(str(tmp_path / "backups")), "default")
             made = service.BackupService(
-                volume.bus, kept, registry=volume.registry, clock=CLOCK, chosen=settings.BackupSettings()
+                volume.bus,
+                kept,
+                registry=volume.registry,
+                clock=CLOCK,
+                chosen=settings.BackupSettings(),
+                folder=tmp_path,
             )
 
             async def taken() -> bool:
@@ -290,8 +305,15 @@ async def test_a_volume_of_pages_has_its_pages(tmp_path: Path, shared: bool) -> 
 
             async with made._reader:
                 await waiting.eventually(taken, "all is in the backup")
+                if snapshot:
+                    await held.commit({0: b"z" * 512, 1: b"y" * 512})
+                    await waiting.eventually(taken, "all is in the backup")
+                    await asyncio.to_thread(snapshots.Maker(kept, tmp_path).make)
+                await held.commit({0: b"a" * 512})
+                await waiting.eventually(taken, "all is in the backup")
     async with inside.opened(tmp_path / "data", name="again") as volume:
-        await restore(volume, kept, shared=shared)
+        made_of = (await restore(volume, kept, shared=shared)).origin
+        assert (made_of.snapshot_lsn > 0) is snapshot
         await volume.start(*layout.COPIES)
         async with volume.writer() as writer, PageVolume(writer, page_bytes=512) as held:
             assert await held.read([0, 3]) == [b"a" * 512, b"b" * 512]

@@ -15,13 +15,16 @@ from tests.support import waiting
 
 from sixfold import clock as clocks
 from sixfold import errors
+from sixfold.bus import port
 from sixfold.process import Process
+from sixfold_events.volume import VolumeBackedUp
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.backup import archive, service, settings, store, verifying
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.pages.volume import PageVolume
 
 CLOCK = clocks.SystemClock()
-EAGER = settings.BackupSettings(every_s=0.05, compact_every_s=0.3)
+EAGER = settings.BackupSettings(every_s=0.05, compact_every_s=0.3, snapshot_log_bytes=1)
 
 
 def opened(tmp_path: Path, name: str = "default") -> archive.Archive:
@@ -33,7 +36,9 @@ def opened(tmp_path: Path, name: str = "default") -> archive.Archive:
 @contextlib.asynccontextmanager
 async def backing_up(volume: InsideVolume, kept: archive.Archive) -> AsyncIterator[asyncio.Task[None]]:
     """The service, more eager than at home."""
-    made = service.BackupService(volume.bus, kept, registry=volume.registry, clock=CLOCK, chosen=EAGER)
+    made = service.BackupService(
+        volume.bus, kept, registry=volume.registry, clock=CLOCK, chosen=EAGER, folder=volume.data_dir
+    )
     stopping = asyncio.Event()
     task = asyncio.create_task(made.run(stopping))
     try:
@@ -66,6 +71,42 @@ async def test_what_is_acknowledged_is_soon_in_the_backup(tmp_path: Path) -> Non
         async with readers.CopyReader(volume.bus, registry=volume.registry, clock=CLOCK, volume="default") as reader:
             compared, findings = await verifying.compare(volume.bus, kept, layout.COPIES, reader, volume.registry)
         assert (compared, findings) == (["a1", "a2", "b1", "b2"], [])
+
+
+async def backed_up(volume: InsideVolume) -> list[VolumeBackedUp]:
+    """What the backup told the volume's copies."""
+    partition = port.TopicPartition(layout.topics(volume.name).read_points, 0)
+    found: list[VolumeBackedUp] = []
+    async with volume.bus.assign([partition]) as consumer:
+        await consumer.seek(partition, 0)
+        for records in (await consumer.fetch(records_max=100, wait_s=0.1)).values():
+            events = [volume.registry.decode(record.value, record.headers) for record in records]
+            found.extend(event for event in events if isinstance(event, VolumeBackedUp))
+    return found
+
+
+async def test_copies_are_told_how_far_a_backup_is_and_pages_have_snapshots(tmp_path: Path) -> None:
+    """Never further than what is durable in the store; so a copy knows what it need not keep for the backup."""
+    async with inside.opened(tmp_path / "data") as volume:
+        await volume.start(*layout.COPIES)
+        async with (
+            backing_up(volume, opened(tmp_path)),
+            volume.writer() as writer,
+            PageVolume(writer, page_bytes=512) as pages,
+        ):
+            for number in range(10):
+                await pages.commit({number % 3: bytes([number]) * 512})
+
+            async def told() -> bool:
+                words = await backed_up(volume)
+                kept = opened(tmp_path)
+                assert all(word.last_lsn <= kept.chain.last_lsn for word in words)
+                assert {word.backup for word in words} <= {kept.url}
+                return bool(words) and words[-1].last_lsn >= writer.durable_lsn
+
+            await waiting.eventually(told, "the backup says that it has everything")
+            await waiting.eventually(lambda: opened(tmp_path).snapshots, "there is a snapshot")
+        assert verifying.verify(opened(tmp_path)).findings == []
 
 
 async def test_the_latest_restorable_time_goes_on_while_nothing_comes(tmp_path: Path) -> None:
@@ -150,7 +191,9 @@ async def test_a_clone_of_now_has_what_was_acknowledged_a_moment_ago(tmp_path: P
         async with volume.writer() as writer:
             await writer.append([b"one", b"two"])
             kept = archive.Archive(store.open_store(str(tmp_path / "backups")), "default")
-            made = service.BackupService(volume.bus, kept, registry=volume.registry, clock=CLOCK, chosen=EAGER)
+            made = service.BackupService(
+                volume.bus, kept, registry=volume.registry, clock=CLOCK, chosen=EAGER, folder=tmp_path
+            )
             await made.once()
         assert records(opened(tmp_path)) == [b"one", b"two"]
 
