@@ -13,7 +13,7 @@ from bench.runtime import load, rounds, sides
 from bench.runtime.job import KEYS
 from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
-from sixfold.bus import StatePut, TopicPartition, TopicSpec
+from sixfold.bus import TopicPartition, TopicSpec
 
 PARTITIONS = (1, 4, 16, 64)
 PARTITION_RECORDS = 240_000
@@ -118,10 +118,10 @@ class _Table:
         owned = [TopicPartition(self._topic, number) for number in range(load.PARTITIONS)]
         async with self._lab.bus.assign(owned, group=self._group) as consumer:
             for start in range(0, self._keys, ROWS):
-                rows = [
-                    StatePut("sums", number % load.PARTITIONS, load.reading(number, self._keys).sensor.encode(), ROW)
-                    for number in range(start, min(start + ROWS, self._keys))
-                ]
+                rows: dict[tuple[str, int], dict[bytes, bytes | None]] = {}
+                for number in range(start, min(start + ROWS, self._keys)):
+                    sensor = load.reading(number, self._keys).sensor
+                    rows.setdefault(("sums", number % load.PARTITIONS), {})[sensor.encode()] = ROW
                 await consumer.settle(state=rows, offsets=dict.fromkeys(owned, 0))
 
     async def run(self) -> sides.Run:

@@ -94,9 +94,9 @@ class Table:
         rows.update(self._writes)
         return [(key, msgspec.msgpack.decode(value)) for key, value in sorted(rows.items()) if value is not None]
 
-    def writes(self) -> list[port.StatePut]:
+    def writes(self) -> port.Rows:
         """What the handler wrote, for settling."""
-        return [port.StatePut(self.name, self._partition, key.encode(), value) for key, value in self._writes.items()]
+        return {key.encode(): value for key, value in self._writes.items()}
 
 
 class Context:
@@ -289,19 +289,24 @@ class Context:
             timestamp_ms=made.timestamp_ms,
         )
 
-    def writes(self) -> list[port.StatePut]:
+    def writes(self) -> port.State:
         """Every table's writes and every timer, for settling."""
-        if not self._tables and not self._timers:
-            return []
-        puts = [put for table in (self._tables or {}).values() for put in table.writes()]
-        number = self.record.partition if self.number is None else self.number
-        for index, (name, entry) in enumerate(self.timers.items()):
-            timer = None
-            if entry is not None:
-                due_ms, event = entry
-                timer = timers_.of(self._record(event, -1 - index, due_ms), due_ms=due_ms)
-            puts.append(timers_.put(name, number, timer))
-        return puts
+        state: dict[tuple[str, int], port.Rows] = {}
+        if self._tables:
+            for name, table in self._tables.items():
+                if rows := table.writes():
+                    state[name, self.record.partition] = rows
+        if self._timers:
+            number = self.record.partition if self.number is None else self.number
+            made = {}
+            for index, (name, entry) in enumerate(self._timers.items()):
+                timer = None
+                if entry is not None:
+                    due_ms, event = entry
+                    timer = timers_.of(self._record(event, -1 - index, due_ms), due_ms=due_ms)
+                made[name] = timer
+            state.update(timers_.state(number, made))
+        return state
 
     def continue_trace(self, traceparent: str) -> None:
         """What is emitted from now on continues this trace instead of the record's."""

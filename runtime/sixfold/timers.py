@@ -9,7 +9,7 @@ transaction by default, a crash at that moment publishes it again with the same 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -53,9 +53,10 @@ def of(record: port.NewRecord, *, due_ms: int) -> Timer:
     )
 
 
-def put(name: str, partition: int, timer: Timer | None) -> port.StatePut:
-    """The row that sets timer `name`, in place of one of that name; None takes it away."""
-    return port.StatePut(TABLE, partition, name.encode(), None if timer is None else msgspec.msgpack.encode(timer))
+def state(partition: int, timers: Mapping[str, Timer | None]) -> port.State:
+    """The rows that set these timers, each in place of one of its name; None takes it away."""
+    rows = {name.encode(): None if timer is None else msgspec.msgpack.encode(timer) for name, timer in timers.items()}
+    return {(TABLE, partition): rows}
 
 
 def decode(value: bytes) -> Timer:
@@ -86,14 +87,10 @@ class Timers:
         for key, value in rows:
             self._set(key, value)
 
-    def wrote(self, puts: Iterable[port.StatePut]) -> bool:
-        """A handler wrote these rows; whether a timer was among them."""
-        changed = False
-        for each in puts:
-            if each.table == TABLE:
-                self._set(each.key, each.value)
-                changed = True
-        return changed
+    def wrote(self, rows: port.Rows) -> None:
+        """A handler set these."""
+        for key, value in rows.items():
+            self._set(key, value)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._timers.pop(key, None)

@@ -64,7 +64,7 @@ async def test_an_atomic_settle_that_is_cancelled_leaves_all_or_nothing(bus: por
             settling = asyncio.create_task(
                 consumer.settle(
                     records=[port.NewRecord(output, b"%d" % done)],
-                    state=[port.StatePut("count", 0, b"n", b"%d" % (done + 1))],
+                    state={("count", 0): {b"n": b"%d" % (done + 1)}},
                     offsets={partition: done + 1},
                     atomic=True,
                 )

@@ -180,7 +180,7 @@ async def test_a_settle_may_have_any_of_its_parts(
         await waiting.collect(consumer, 3)
         await consumer.settle(
             records=[port.NewRecord(output, b"made")] if parts in ("records", "all") else (),
-            state=[port.StatePut("table", 0, b"k", b"row")] if parts in ("rows", "all") else (),
+            state={("table", 0): {b"k": b"row"}} if parts in ("rows", "all") else {},
             offsets={} if parts == "records" else {partition: 2},
             atomic=atomic,
         )
@@ -200,13 +200,22 @@ async def test_a_row_has_any_bytes_for_its_key(bus: port.Bus, names: naming.Name
     topic = await make(bus, names("t"))
     async with bus.subscribe(names("g"), [topic]) as consumer:
         await waiting.assigned(consumer, 1)
-        await consumer.settle(
-            state=[port.StatePut("table", 0, key, b"row")], offsets={port.TopicPartition(topic, 0): 1}
-        )
+        await consumer.settle(state={("table", 0): {key: b"row"}}, offsets={port.TopicPartition(topic, 0): 1})
     async with bus.subscribe(names("g"), [topic]) as consumer:
         await waiting.assigned(consumer, 1)
         assert await consumer.state_get("table", 0, key) == b"row"
         assert await consumer.state_scan("table", 0) == [(key, b"row")]
+
+
+async def test_a_settle_takes_a_row_with_a_long_key_and_one_with_a_large_value(
+    bus: port.Bus, names: naming.Names
+) -> None:
+    """Each row by itself is small enough, which is what counts."""
+    topic, rows = await make(bus, names("t")), {b"k" * 600_000: b"row", b"key": bytes(600_000)}
+    async with bus.subscribe(names("g"), [topic]) as consumer:
+        await waiting.assigned(consumer, 1)
+        await consumer.settle(state={("table", 0): rows}, offsets={port.TopicPartition(topic, 0): 1})
+        assert dict(await consumer.state_scan("table", 0)) == rows
 
 
 async def test_the_longest_note_is_kept(bus: port.Bus, names: naming.Names) -> None:

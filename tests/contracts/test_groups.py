@@ -185,7 +185,7 @@ async def test_settling_a_partition_that_moved_away_is_fenced_and_stores_nothing
             with pytest.raises(port.FencedError):
                 await one.settle(
                     records=[port.NewRecord(output, b"never")],
-                    state=[port.StatePut("table", moved, b"key", b"never")],
+                    state={("table", moved): {b"key": b"never"}},
                     offsets={port.TopicPartition(topic, moved): 7},
                     atomic=atomic,
                 )
@@ -200,7 +200,7 @@ async def test_group_names_may_hold_any_text(bus: port.Bus, names: naming.Names)
     partition = port.TopicPartition(topic, 0)
     async with bus.subscribe(group, [topic]) as consumer:
         await waiting.assigned(consumer, 1)
-        await consumer.settle(state=[port.StatePut("table", 0, b"k", b"v")], offsets={partition: 4})
+        await consumer.settle(state={("table", 0): {b"k": b"v"}}, offsets={partition: 4})
     assert await bus.committed(group) == {partition: 4}
     async with bus.assign([partition], group=group) as consumer:
         assert await consumer.state_scan("table", 0) == [(b"k", b"v")]

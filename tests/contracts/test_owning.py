@@ -134,7 +134,7 @@ async def test_rows_of_a_partition_that_went_are_not_read_any_more(bus: port.Bus
     async with bus.subscribe(names("g"), [topic]) as one:
         await waiting.assigned(one, 2)
         await one.settle(
-            state=[port.StatePut("table", number, b"k", b"v") for number in range(2)],
+            state={("table", number): {b"k": b"v"} for number in range(2)},
             offsets={port.TopicPartition(topic, number): 1 for number in range(2)},
         )
         async with bus.subscribe(names("g"), [topic]) as two:

@@ -117,7 +117,7 @@ async def test_a_table_has_a_name_that_any_back_end_can_carry(bus: port.Bus, nam
     partition = port.TopicPartition(topic, 0)
     async with bus.assign([partition], group=names("g")) as consumer:
         with pytest.raises(errors.UsageError):
-            await consumer.settle(state=[port.StatePut(table, 0, b"k", b"v")], offsets={partition: 1})
+            await consumer.settle(state={(table, 0): {b"k": b"v"}}, offsets={partition: 1})
         with pytest.raises(errors.UsageError):
             await consumer.state_get(table, 0, b"k")
     assert await bus.committed(names("g")) == {}

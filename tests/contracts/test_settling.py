@@ -41,7 +41,7 @@ async def test_what_is_settled_is_there(
         for step in range(1, 4):
             await consumer.settle(
                 records=[port.NewRecord(output, b"%d" % step, key=b"k", headers=[("h", b"%d" % step)])],
-                state=[port.StatePut("table", 1, b"step", b"%d" % step)],
+                state={("table", 1): {b"step": b"%d" % step}},
                 offsets={partition: step},
                 atomic=atomic,
             )
@@ -64,7 +64,7 @@ async def test_an_atomic_settle_that_fails_leaves_nothing(bus: port.Bus, names: 
         with pytest.raises(expected):
             await consumer.settle(
                 records=[port.NewRecord(output, b"good"), bad],
-                state=[port.StatePut("table", 0, b"key", b"value")],
+                state={("table", 0): {b"key": b"value"}},
                 offsets={partition: 3},
                 atomic=True,
             )
@@ -84,7 +84,7 @@ async def test_one_atomic_settle_may_span_partitions(bus: port.Bus, names: namin
         await waiting.assigned(consumer, 3)
         await consumer.settle(
             records=[port.NewRecord(one, b"1"), port.NewRecord(two, b"2"), port.NewRecord(one, b"3")],
-            state=[port.StatePut("table", number, b"key", b"%d" % number) for number in range(3)],
+            state={("table", number): {b"key": b"%d" % number} for number in range(3)},
             offsets=offsets,
             atomic=True,
         )
@@ -112,9 +112,7 @@ async def test_rows_without_their_partitions_offset_are_refused(bus: port.Bus, n
     async with bus.subscribe(names("g"), [topic]) as consumer:
         await waiting.assigned(consumer, 2)
         with pytest.raises(errors.UsageError):
-            await consumer.settle(
-                state=[port.StatePut("table", 1, b"key", b"value")], offsets={port.TopicPartition(topic, 0): 1}
-            )
+            await consumer.settle(state={("table", 1): {b"key": b"value"}}, offsets={port.TopicPartition(topic, 0): 1})
         assert await consumer.state_scan("table", 1) == []
     assert await bus.committed(names("g")) == {}
 

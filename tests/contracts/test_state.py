@@ -15,7 +15,7 @@ async def put(
 ) -> None:
     """Store rows of a partition."""
     await consumer.settle(
-        state=[port.StatePut(table, number, key, value) for key, value in rows.items()],
+        state={(table, number): rows},
         offsets={port.TopicPartition(topic, number): 1},
     )
 
@@ -79,7 +79,7 @@ async def test_state_moves_with_its_partition(
             number = partition.partition
             count = int(await consumer.state_get("count", number, b"n") or b"0") + 1
             await consumer.settle(
-                state=[port.StatePut("count", number, b"n", b"%d" % count)], offsets={partition: count}, atomic=atomic
+                state={("count", number): {b"n": b"%d" % count}}, offsets={partition: count}, atomic=atomic
             )
             counts[number] = count
         return counts
@@ -108,7 +108,7 @@ async def test_several_tables_change_together(bus: port.Bus, names: naming.Names
         await waiting.assigned(consumer, 1)
         for step in range(1, 4):
             await consumer.settle(
-                state=[port.StatePut(table, 0, b"k", b"%d" % step) for table in ("left", "right")],
+                state={(table, 0): {b"k": b"%d" % step} for table in ("left", "right")},
                 offsets={partition: step},
             )
     async with bus.assign([partition], group=names("g")) as reader:

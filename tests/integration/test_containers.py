@@ -28,7 +28,7 @@ async def test_a_broker_in_a_container_takes_a_whole_round_trip(container_engine
                 assert sorted(values(found)) == [100 * number + i for number in range(3) for i in range(20)]
                 await consumer.settle(
                     records=[port.NewRecord(output, record.value) for record in found],
-                    state=[port.StatePut("seen", number, b"records", b"20") for number in range(3)],
+                    state={("seen", number): {b"records": b"20"} for number in range(3)},
                     offsets={port.TopicPartition(topic, number): 20 for number in range(3)},
                     atomic=True,
                 )

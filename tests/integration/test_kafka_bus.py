@@ -109,9 +109,9 @@ async def test_a_consumer_starts_after_what_its_state_reflects(kafka: port.Bus, 
     await numbered(kafka, topic, 0, 10)
     async with kafka.subscribe(group, [topic]) as consumer:
         await waiting.collect(consumer, 10)
-        await consumer.settle(state=[port.StatePut("table", 0, b"sum", b"1")], offsets={partition: 2})
+        await consumer.settle(state={("table", 0): {b"sum": b"1"}}, offsets={partition: 2})
     # What a settle does before it commits; then the process is gone.
-    rows = of_changelogs(group, [port.StatePut("table", 0, b"sum", b"15")], {partition: 6})
+    rows = of_changelogs(group, {("table", 0): {b"sum": b"15"}}, {partition: 6})
     await kafka.publish(rows)
     async with kafka.subscribe(group, [topic]) as consumer:
         assert values(await waiting.collect(consumer, 4)) == [6, 7, 8, 9]

@@ -47,7 +47,7 @@ class Counting:
     async def put(self, consumer: port.Consumer, rows: Mapping[bytes, bytes | None], offset: int) -> None:
         """Settle rows."""
         await consumer.settle(
-            state=[port.StatePut("table", 0, key, value) for key, value in rows.items()],
+            state={("table", 0): rows},
             offsets={port.TopicPartition(self._topic, 0): offset},
         )
 

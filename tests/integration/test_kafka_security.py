@@ -106,7 +106,7 @@ async def round_trip(bootstrap: str, folder: Path) -> None:
             found = await waiting.collect(consumer, 20)
             await consumer.settle(
                 records=[port.NewRecord(output, record.value) for record in found],
-                state=[port.StatePut("seen", 0, b"records", b"20")],
+                state={("seen", 0): {b"records": b"20"}},
                 offsets={port.TopicPartition(topic, 0): 20},
                 atomic=True,
             )

@@ -65,7 +65,7 @@ class Two:
         """Settle rows there."""
         await one.settle(
             offsets={port.TopicPartition(self.topic, number): 1},
-            state=[port.StatePut("table", number, b"%04d" % key, value) for key in keys],
+            state={("table", number): {b"%04d" % key: value for key in keys}},
         )
 
     @contextlib.asynccontextmanager
@@ -223,7 +223,7 @@ async def test_a_standby_follows_a_changelog_that_is_made_again(two: Two, kafka:
     )
 
     async def fill(number: int, word: str, count: int) -> None:
-        rows = [port.StatePut("table", number, b"%s%02d" % (word.encode(), key), b"x") for key in range(count)]
+        rows = {("table", number): {b"%s%02d" % (word.encode(), key): b"x" for key in range(count)}}
         await kafka.publish(of_changelogs(two.group, rows, {port.TopicPartition(two.topic, number): 1}))
 
     await kafka.create_topics([spec])
@@ -265,10 +265,10 @@ async def test_a_standby_writes_to_no_copy_of_what_its_member_owns(two: Two, mon
         async def copied() -> bool:
             """Both settle, unless the group is about to agree anew; whether the one's rows were copied."""
             number, before = await two.theirs(one, survivor), len(written)
-            row = port.StatePut("table", 1 - number, b"mine", b"%d" % before)
+            row = {("table", 1 - number): {b"mine": b"%d" % before}}
             with contextlib.suppress(port.FencedError):
                 await two.put(one, number, [before])
-                await survivor.settle(state=[row], offsets={port.TopicPartition(two.topic, 1 - number): 1})
+                await survivor.settle(state=row, offsets={port.TopicPartition(two.topic, 1 - number): 1})
                 await two.looked_again()
             return len(written) > before
 

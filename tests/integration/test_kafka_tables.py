@@ -38,12 +38,12 @@ async def test_a_row_that_leaves_its_owner_late_does_not_overwrite_the_next_owne
         async with kafka.subscribe(group, [topic]) as heir:
             start = 0 if first else 2
             assert values(await waiting.collect(heir, 10 - start)) == list(range(start, 10))
-            await heir.settle(state=[port.StatePut("table", 0, b"k", b"new")], offsets={partition: 8})
+            await heir.settle(state={("table", 0): {b"k": b"new"}}, offsets={partition: 8})
             os.kill(sleeper.pid, signal.SIGCONT)
             with pytest.raises(AssertionError, match="FencedError"):
                 await settling
             await sleeper.kill()
-            await heir.settle(state=[port.StatePut("table", 0, b"other", b"x")], offsets={partition: 9})
+            await heir.settle(state={("table", 0): {b"other": b"x"}}, offsets={partition: 9})
     async with kafka.subscribe(group, [topic]) as third:
         await waiting.assigned(third, 1)
         assert await third.state_scan("table", 0) == [(b"k", b"new"), (b"other", b"x")]
@@ -60,14 +60,12 @@ async def test_a_table_larger_than_the_memory_of_its_member_is_restored_and_read
     await numbered(kafka, topic, 0, 2)
     async with kafka.subscribe(group, [topic]) as consumer:
         await waiting.collect(consumer, 2)
-        row = port.StatePut("table", 0, b"000000", b"first")
-        await consumer.settle(state=[row], offsets={port.TopicPartition(topic, 0): 1})
+        row = {("table", 0): {b"000000": b"first"}}
+        await consumer.settle(state=row, offsets={port.TopicPartition(topic, 0): 1})
     for first in range(0, ROWS, 10_000):
-        rows = [
-            port.StatePut("table", 0, b"%06d" % (number * 7919 % ROWS), b"%06d" % number + b"." * 594)
-            for number in range(first, first + 10_000)
-        ]
-        await kafka.publish(of_changelogs(group, rows, {port.TopicPartition(topic, 0): 1}))
+        numbers = range(first, first + 10_000)
+        rows = {b"%06d" % (number * 7919 % ROWS): b"%06d" % number + b"." * 594 for number in numbers}
+        await kafka.publish(of_changelogs(group, {("table", 0): rows}, {port.TopicPartition(topic, 0): 1}))
     async with members.joined(cluster, names("h"), [other]) as idle:
         plain_bytes = await idle.call("own_bytes")
     limit = plain_bytes + ROWS * 600 // 2
@@ -86,7 +84,7 @@ async def test_a_restore_that_takes_long_says_how_far_it_is(
     async with kafka.subscribe(group, [topic]) as consumer:
         await waiting.assigned(consumer, 1)
         for first in range(0, 5000, 1000):
-            rows = [port.StatePut("table", 0, b"%d" % number, b"x") for number in range(first, first + 1000)]
+            rows = {("table", 0): {b"%d" % number: b"x" for number in range(first, first + 1000)}}
             await consumer.settle(state=rows, offsets={partition: 1})
     monkeypatch.setattr(restoring, "TOLD_AFTER_S", 0.0)
     with capture_logs() as logs:
@@ -111,8 +109,8 @@ async def test_a_partition_of_a_table_that_is_new_is_no_doubt_about_those_that_a
     async with kafka.subscribe(group, [topic]) as consumer:
         await waiting.assigned(consumer, 2)
         for offset in (1, 2):
-            row = port.StatePut("table", 0, b"k", b"%d" % offset)
-            await consumer.settle(state=[row], offsets={zero: offset})
+            row = {("table", 0): {b"k": b"%d" % offset}}
+            await consumer.settle(state=row, offsets={zero: offset})
         ranges = reading.OffsetReader.ranges
 
         async def late(
@@ -122,6 +120,6 @@ async def test_a_partition_of_a_table_that_is_new_is_no_doubt_about_those_that_a
             return {each: offsets._replace(end=max(0, offsets.end - 2)) for each, offsets in found.items()}
 
         monkeypatch.setattr(reading.OffsetReader, "ranges", late)
-        rows = [port.StatePut("table", number, b"k", b"3") for number in range(2)]
+        rows = {("table", number): {b"k": b"3"} for number in range(2)}
         await consumer.settle(state=rows, offsets={zero: 3, one: 1})
         assert [await consumer.state_get("table", number, b"k") for number in range(2)] == [b"3", b"3"]

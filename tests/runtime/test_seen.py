@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import pytest
 
-from sixfold.bus import Record, StatePut
+from sixfold.bus import Record, port
 from sixfold.worker import seen
 from sixfold.worker.seen import Seen, digest_of
 
@@ -18,12 +17,12 @@ class Rows:
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
 
-    def settle(self, puts: Sequence[StatePut]) -> None:
-        for put in puts:
-            if put.value is None:
-                del self.rows[put.key]
+    def settle(self, rows: port.Rows) -> None:
+        for key, value in rows.items():
+            if value is None:
+                del self.rows[key]
             else:
-                self.rows[put.key] = put.value
+                self.rows[key] = value
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         return self.rows.get(key)

@@ -12,7 +12,7 @@ from typing import Any, cast
 from tests.support.waiting import eventually
 
 from sixfold import Context, Event, function, running
-from sixfold.bus import Bus, BusUnavailableError, Consumer, NewRecord, StatePut, TopicPartition, TopicSpec, port
+from sixfold.bus import Bus, BusUnavailableError, Consumer, NewRecord, State, TopicPartition, TopicSpec, port
 from sixfold.function import AnyFunction
 from sixfold.process import Process
 from sixfold.testing import LIMITS, Harness
@@ -64,7 +64,7 @@ class WatchedConsumer:
         self,
         *,
         records: Sequence[NewRecord] = (),
-        state: Sequence[StatePut] = (),
+        state: State | None = None,
         offsets: Mapping[TopicPartition, int] | None = None,
         notes: Mapping[TopicPartition, str] | None = None,
         atomic: bool = False,

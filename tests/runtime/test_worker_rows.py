@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from sixfold.bus import StatePut
 from sixfold.worker.tables import Tables
+
+PLACE = ("t", 0)
 
 
 class Stored:
@@ -29,29 +30,31 @@ class Stored:
 async def test_rows_are_as_the_last_handler_left_them_whatever_was_settled_and_dropped(seed: int) -> None:
     """Against a plain dictionary: reads, writes, deletions and settles in any order, with room for twenty rows."""
     rng, stored, model = random.Random(seed), Stored(), dict[bytes, bytes | None]()
-    tables, waiting = Tables(stored, rows_max=20), list[StatePut]()
+    tables, taken = Tables(stored, rows_max=20), list[dict[bytes, bytes | None]]()
     settled_max = 0
     for step in range(2_000):
         key = b"%d" % rng.randrange(60)
         match rng.randrange(4):
             case 0 | 1:
-                assert await tables.state_get("t", 0, key) == model.get(key)
+                assert await tables.state_get(*PLACE, key) == model.get(key)
             case 2:
-                put = StatePut("t", 0, key, None if rng.random() < 0.2 else b"%d" % step)
-                model[key] = put.value
-                tables.wrote([put])
-                waiting.append(put)
+                model[key] = None if rng.random() < 0.2 else b"%d" % step
+                tables.wrote({PLACE: {key: model[key]}})
             case 3 if rng.random() < 0.3:
-                settled = {put.key: put for put in waiting}
-                stored.rows.update({key: put.value for key, put in settled.items()})
-                tables.settled(settled.values())
-                waiting.clear()
+                taken.append(dict(tables.take().get(PLACE, {})))
+                assert not tables.written
+            case 3 if taken and rng.random() < 0.5:
+                settled = taken.pop(0)
+                stored.rows.update(settled)
+                tables.settled()
                 settled_max = max(settled_max, len(settled))
-        for share in tables._shares.values():
-            assert len(share.rows) <= 10
-            assert len(share.earlier) <= 10 + settled_max
-            assert len(share.unsettled) <= len({put.key for put in waiting})
-    assert dict(await tables.state_scan("t", 0)) == {key: value for key, value in model.items() if value is not None}
+        for kept in tables._kept.values():
+            assert len(kept.rows) < 10
+            assert len(kept.earlier) < 10 + max(1, settled_max)
+        if step % 100 == 0:
+            there = {key: value for key, value in model.items() if value is not None}
+            assert dict(await tables.state_scan(*PLACE)) == there
+    assert stored.reads < 1_000, "what is known is not read again"
 
 
 async def test_a_row_is_read_once_and_partitions_do_not_see_each_others() -> None:
@@ -60,11 +63,31 @@ async def test_a_row_is_read_once_and_partitions_do_not_see_each_others() -> Non
     tables = Tables(stored)
     for _ in range(3):
         assert await tables.state_get("t", 0, b"none") is None
-    tables.wrote([StatePut("t", 0, b"k", b"v")])
+    tables.wrote({PLACE: {b"k": b"v"}})
     assert await tables.state_get("t", 0, b"k") == b"v"
     assert stored.reads == 1
     assert await tables.state_get("t", 1, b"k") is None
     assert await tables.state_get("u", 0, b"k") is None
+
+
+async def test_large_rows_are_kept_up_to_so_many_bytes() -> None:
+    """As read and as settled; what was used last stays."""
+    stored = Stored()
+    tables = Tables(stored, bytes_max=100_000)
+    for number in range(500):
+        key = b"%d" % number
+        stored.rows[key] = bytes(1_000)
+        assert await tables.state_get(*PLACE, key) == bytes(1_000)
+        if number % 2:
+            tables.wrote({PLACE: {key: bytes(1_500)}})
+            stored.rows.update(tables.take()[PLACE])
+            tables.settled()
+        [kept] = tables._kept.values()
+        held = {**kept.earlier, **kept.rows}.values()
+        assert sum(len(value) for value in held if value is not None) < 105_000
+    stored.reads = 0
+    assert await tables.state_get(*PLACE, b"499") == bytes(1_500)
+    assert stored.reads == 0
 
 
 async def test_a_read_that_was_overtaken_is_read_again() -> None:
@@ -77,13 +100,51 @@ async def test_a_read_that_was_overtaken_is_read_again() -> None:
         old = await known(table, partition, key)
         if stored.reads == 1:
             for number in (0, *range(100, 120)):
-                put = StatePut("t", 0, b"%d" % number, b"new")
-                tables.wrote([put])
-                stored.rows[put.key] = put.value
-                tables.settled([put])
+                tables.wrote({PLACE: {b"%d" % number: b"new"}})
+                stored.rows.update(tables.take()[PLACE])
+                tables.settled()
         return old
 
     stored.state_get = slow  # type: ignore[method-assign]
     assert await tables.state_get("t", 0, b"0") == b"new"
     assert await tables.state_get("t", 0, b"0") == b"new"
     assert stored.reads == 2
+
+
+@pytest.mark.parametrize("settles", [False, True])
+async def test_a_read_that_was_overtaken_by_a_write_gives_what_was_written(*, settles: bool) -> None:
+    """Whether it is on its way to the bus by then or not."""
+    stored = Stored()
+    tables = Tables(stored)
+    known = stored.state_get
+
+    async def slow(table: str, partition: int, key: bytes) -> bytes | None:
+        old = await known(table, partition, key)
+        tables.wrote({PLACE: {key: b"new"}})
+        if settles:
+            tables.take()
+        return old
+
+    stored.state_get = slow  # type: ignore[method-assign]
+    assert await tables.state_get("t", 0, b"0") == b"new"
+    assert stored.reads == 1
+
+
+async def test_a_scan_sees_what_was_written_before_it_though_that_is_settled_meanwhile() -> None:
+    """The bus read that part of the table before it stored the row."""
+    stored = Stored()
+    tables = Tables(stored)
+    known = stored.state_scan
+    for value in (b"old", b"new"):
+        tables.wrote({PLACE: {b"k": value}})
+        tables.take()
+
+    async def slow(table: str, partition: int) -> list[tuple[bytes, bytes]]:
+        rows = await known(table, partition)
+        tables.settled()
+        tables.settled()
+        tables.wrote({PLACE: {b"later": b"row"}})
+        return rows
+
+    stored.state_scan = slow  # type: ignore[method-assign]
+    assert await tables.state_scan("t", 0) == [(b"k", b"new"), (b"later", b"row")]

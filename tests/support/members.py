@@ -143,9 +143,12 @@ class _Told:
         self, offsets: list[list[Any]], records: list[list[str]], state: list[list[Any]], atomic: bool
     ) -> None:
         """See Member.settle."""
+        rows: dict[tuple[str, int], dict[bytes, bytes | None]] = {}
+        for table, number, key, value in state:
+            rows.setdefault((table, number), {})[key.encode()] = value.encode()
         await self._consumer.settle(
             records=[port.NewRecord(topic, value.encode()) for topic, value in records],
-            state=[port.StatePut(table, number, key.encode(), value.encode()) for table, number, key, value in state],
+            state=rows,
             offsets={port.TopicPartition(topic, number): offset for topic, number, offset in offsets},
             atomic=atomic,
         )
@@ -158,7 +161,7 @@ class _Told:
                 count = int(before or b"0") + len(records)
                 await self._consumer.settle(
                     records=[port.NewRecord(output, record.value, partition=0) for record in records],
-                    state=[port.StatePut("count", partition.partition, b"records", b"%d" % count)],
+                    state={("count", partition.partition): {b"records": b"%d" % count}},
                     offsets={partition: records[-1].offset + 1},
                     atomic=True,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tests.support import waiting
@@ -50,14 +50,12 @@ def values(records: list[port.Record]) -> list[int]:
     return [int(record.value or b"-1") for record in records]
 
 
-def of_changelogs(
-    group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]
-) -> list[port.NewRecord]:
+def of_changelogs(group: str, state: port.State, offsets: Mapping[port.TopicPartition, int]) -> list[port.NewRecord]:
     """The changelog records of a settle of `group`, to be published beside it."""
     return [
         port.NewRecord(
-            topic=share.log.topic, key=row.key, value=row.value, headers=share.headers, partition=share.log.partition
+            topic=share.log.topic, key=key, value=value, headers=share.headers, partition=share.log.partition
         )
-        for share in changelogs.shares(group, rows, offsets)
-        for row in share.rows
+        for share in changelogs.shares(group, state, offsets)
+        for key, value in share.rows.items()
     ]

@@ -148,13 +148,10 @@ class Offsets(NamedTuple):
     end: int
 
 
-class StatePut(NamedTuple):
-    """One row of a table to store; `value` None deletes it. Tables belong to the group and the partition."""
-
-    table: str
-    partition: int
-    key: bytes
-    value: bytes | None
+Rows = Mapping[bytes, bytes | None]
+"""Rows of one partition of a table, by key; None deletes one, or says that there is none."""
+State = Mapping[tuple[str, int], Rows]
+"""Rows by table and partition. Tables belong to the group and the partition."""
 
 
 class BusError(errors.SixfoldError):
@@ -236,14 +233,14 @@ class Consumer(Protocol):
         self,
         *,
         records: Sequence[NewRecord] = (),
-        state: Sequence[StatePut] = (),
+        state: State | None = None,
         offsets: Mapping[TopicPartition, int] | None = None,
         notes: Mapping[TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
         """Append `records`, store `state`, commit `offsets` (the next offset to read); see Settling above.
 
-        State must be of partitions whose offset is in `offsets`. `notes` are short texts kept beside the committed
+        State must be of partitions whose offset is in `offsets`; none of it is changed by anybody afterwards. `notes` are short texts kept beside the committed
         offsets of their partitions (`NOTE_CHARS_MAX`, ASCII, no spaces); a commit without one takes the last one away.
         """
 

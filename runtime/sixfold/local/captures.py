@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,9 +113,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="row"
     key: bytes
     value: bytes
 
-    def put(self) -> port.StatePut:
-        """As a worker stores it."""
-        return port.StatePut(self.table, self.partition, self.key, self.value)
+
+def state_of(rows: Iterable[Row]) -> port.State:
+    """As a worker stores them."""
+    state: dict[tuple[str, int], dict[bytes, bytes | None]] = {}
+    for row in rows:
+        state.setdefault((row.table, row.partition), {})[row.key] = row.value
+    return state
 
 
 class End(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):

@@ -56,11 +56,11 @@ def row(value: bytes | None) -> Any:
     return None if value is None else plain(msgspec.msgpack.decode(value))
 
 
-def _tables(puts: Sequence[port.StatePut]) -> dict[str, dict[str, Any]]:
+def _tables(state: port.State) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
-    for put in puts:
-        if put.table != timers.TABLE:
-            tables.setdefault(put.table, {})[put.key.decode()] = row(put.value)
+    for (table, _), rows in state.items():
+        if table != timers.TABLE:
+            tables.setdefault(table, {}).update({key.decode(): row(value) for key, value in rows.items()})
     return tables
 
 

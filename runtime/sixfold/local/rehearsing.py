@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sixfold import retries, timers
+from sixfold import retries
 from sixfold.bus import port
 from sixfold.context import Context, TableReader
 from sixfold.function import AnyFunction
@@ -41,10 +41,9 @@ class Made:
     emitted: Sequence[Event] = ()
     outputs: Sequence[port.NewRecord] = ()
     """`emitted` as they would be published, one for one; a reply is not among them."""
-    rows: Sequence[port.StatePut] = ()
-    """What it wrote to its tables."""
+    rows: port.State = field(default_factory=dict)
+    """What it wrote to its tables, and what sets `timers`."""
     timers: dict[str, Scheduled] = field(default_factory=dict)
-    timer_rows: Sequence[port.StatePut] = ()
     answer: Event | None = None
     result: Any = None
     error: BaseException | None = None
@@ -63,25 +62,26 @@ class Rows:
 
     def __init__(self, below: TableReader | None = None) -> None:
         self._below = below
-        self.written: dict[tuple[str, int, bytes], bytes | None] = {}
+        self.written: dict[tuple[str, int], dict[bytes, bytes | None]] = {}
 
     async def state_get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """The row as the next call sees it."""
-        if (table, partition, key) in self.written:
-            return self.written[table, partition, key]
+        written = self.written.get((table, partition), {})
+        if key in written:
+            return written[key]
         return None if self._below is None else await self._below.state_get(table, partition, key)
 
     async def state_scan(self, table: str, partition: int) -> list[tuple[bytes, bytes]]:
         """All rows of a table's partition, in key order."""
         stored = [] if self._below is None else await self._below.state_scan(table, partition)
         found: dict[bytes, bytes | None] = dict(stored)
-        found.update({key: value for (name, n, key), value in self.written.items() if (name, n) == (table, partition)})
+        found.update(self.written.get((table, partition), {}))
         return [(key, value) for key, value in sorted(found.items()) if value is not None]
 
-    def wrote(self, puts: Iterable[port.StatePut]) -> None:
-        """Lay `puts` over what is there."""
-        for put in puts:
-            self.written[put.table, put.partition, put.key] = put.value
+    def wrote(self, state: port.State) -> None:
+        """Lay `state` over what is there."""
+        for place, rows in state.items():
+            self.written.setdefault(place, {}).update(rows)
 
 
 class Rehearsal:
@@ -111,7 +111,7 @@ class Rehearsal:
         """Let the next calls see the rows of `made`, and know its events."""
         for each in made:
             if each.error is None:
-                self.rows.wrote((*each.rows, *each.timer_rows))
+                self.rows.wrote(each.rows)
                 self._seen.add(digest_of(each.record))
 
     async def _single(self, record: port.Record, event: Any) -> Made:
@@ -201,15 +201,14 @@ class Rehearsal:
             raise
 
     def _made(self, ctx: Context, result: Any, duration_s: float) -> Made:
-        emitted, puts = ctx.emitted, ctx.writes()
+        emitted, rows = ctx.emitted, ctx.writes()
         return Made(
             record=ctx.record,
             event_id=ctx.event_id,
             emitted=emitted,
             outputs=ctx.outputs()[: len(emitted)],  # a reply comes last
-            rows=[put for put in puts if put.table != timers.TABLE],
+            rows=rows,
             timers=dict(ctx.timers),
-            timer_rows=[put for put in puts if put.table == timers.TABLE],
             answer=ctx.answered,
             result=result,
             duration_s=duration_s,

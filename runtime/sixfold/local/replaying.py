@@ -142,19 +142,19 @@ class _Replaying:
                 self._rehearsal.keep([made])
                 self._note(made)
         self._fire(self._capture.head.captured_ms)
-        for (table, number, key), value in sorted(self._rehearsal.rows.written.items()):
-            if value is not None and table != timers.TABLE:
-                self._done.rows.setdefault(f"{table}/{number}", {})[key.decode()] = outcomes.row(value)
+        for (table, number), rows in sorted(self._rehearsal.rows.written.items()):
+            kept = {key.decode(): outcomes.row(value) for key, value in sorted(rows.items()) if value is not None}
+            if kept and table != timers.TABLE:
+                self._done.rows[f"{table}/{number}"] = kept
         self._done.timers = pending(self._timers.values(), self._registry)
         return self._done
 
     def _begin(self) -> None:
         reflect = reflected(self._capture)
         rows = [row for row in self._capture.rows if reflect.get(row.partition) is not Reflect.AFTER]
-        self._rehearsal.rows.wrote(row.put() for row in rows)
-        for row in rows:
-            if row.table == timers.TABLE:
-                self._set(row.put())
+        state = captures.state_of(rows)
+        self._rehearsal.rows.wrote(state)
+        self._set(state)
         some = sorted(number for number, what in reflect.items() if what is Reflect.SOME)
         if some and self._function.tables:
             self._done.notes.append(
@@ -180,15 +180,17 @@ class _Replaying:
         self._done.outcomes[f"{record.topic}:{record.partition}:{record.offset}"] = _lean(outcomes.of(made))
         self._done.outputs[made.event_id] += [essence(each, self._registry) for each in made.outputs]
         if made.error is None:
-            for put in made.timer_rows:
-                self._set(put)
+            self._set(made.rows)
 
-    def _set(self, put: port.StatePut) -> None:
-        self._timers.pop((put.partition, put.key), None)
-        if put.value is not None:
-            timer = timers.decode(put.value)
-            self._timers[put.partition, put.key] = timer
-            heapq.heappush(self._heap, (timer.due_ms, put.partition, put.key))
+    def _set(self, state: port.State) -> None:
+        """Know the timers among these rows."""
+        for (table, number), rows in state.items():
+            for key, value in rows.items() if table == timers.TABLE else ():
+                self._timers.pop((number, key), None)
+                if value is not None:
+                    timer = timers.decode(value)
+                    self._timers[number, key] = timer
+                    heapq.heappush(self._heap, (timer.due_ms, number, key))
 
     def _fire(self, now_ms: int) -> None:
         while self._heap and self._heap[0][0] <= now_ms:
@@ -197,7 +199,7 @@ class _Replaying:
             if timer is None or timer.due_ms != due_ms:
                 continue  # it was set anew, or taken away
             del self._timers[number, key]
-            self._rehearsal.rows.wrote([port.StatePut(timers.TABLE, number, key, None)])
+            self._rehearsal.rows.wrote({(timers.TABLE, number): {key: None}})
             record = timer.record()
             cause = cloudevents.attributes_of(record.headers).causation_id
             self._done.outputs[cause].append(essence(record, self._registry))

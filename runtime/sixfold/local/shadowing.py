@@ -114,7 +114,7 @@ class Shadow:
             )
         committed, rows = await capturing.moment(self._bus, self._running, sources)
         rehearsal = rehearsing.Rehearsal(self._new, self._process)
-        rehearsal.rows.wrote(row.put() for row in rows if row.table != timers.TABLE)
+        rehearsal.rows.wrote(captures.state_of(row for row in rows if row.table != timers.TABLE))
         async with (
             self._bus.assign(sources, group=self.group) as records,
             self._bus.assign(results or sources) as outputs,

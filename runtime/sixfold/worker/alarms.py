@@ -12,7 +12,7 @@ from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold.function import AnyFunction
 from sixfold.telemetry.counters import Counters
-from sixfold.worker.outputs import counted_bytes
+from sixfold.worker.outputs import counted_bytes, rows_bytes
 from sixfold.worker.partition import Partition
 from sixfold.worker.settling import Settler
 from sixfold.worker.state import PartitionState
@@ -56,7 +56,7 @@ class Alarms:
         if every is not None and partition.tp == port.TopicPartition(TICKS.name, 0):
             known = state.timers.get(TICK.encode())
             if known is None or dict(known.headers).get(CADENCE) != str(every).encode():
-                self._settle(partition, [], timers.put(TICK, 0, self._tick(every, clocks.now_ms(self._clock))))
+                self._settle(partition, [], TICK, self._tick(every, clocks.now_ms(self._clock)))
         self.changed()
 
     def changed(self) -> None:
@@ -114,14 +114,16 @@ class Alarms:
                 following = None
                 if self._function.every is not None and key == TICK.encode():
                     following = self._tick(self._function.every, max(now_ms, timer.due_ms))
-                put = timers.put(key.decode(), state.number, following)
-                self._settle(partition, [timer.record()], put)
+                self._settle(partition, [timer.record()], key.decode(), following)
                 if self._settler.full:
                     return
 
-    def _settle(self, partition: Partition, outputs: list[port.NewRecord], put: port.StatePut) -> None:
-        size = sum(map(counted_bytes, outputs)) + len(put.key) + len(put.value or b"")
-        partition.made(outputs, [put], size)
+    def _settle(
+        self, partition: Partition, outputs: list[port.NewRecord], name: str, timer: timers.Timer | None
+    ) -> None:
+        rows = timers.state(partition.state.number, {name: timer})
+        size = sum(map(counted_bytes, outputs)) + sum(map(rows_bytes, rows.values()))
+        partition.made(outputs, rows, size)
         self._counters.emitted += len(outputs)
         self._settler.add(partition, size, records=0)
 

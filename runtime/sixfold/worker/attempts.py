@@ -14,7 +14,7 @@ import structlog
 from sixfold import clock as clocks
 from sixfold import dead_letter, errors, replies, retries, timers
 from sixfold.breaker import Circuit, State
-from sixfold.bus import port
+from sixfold.bus import checking, port
 from sixfold.context import Context
 from sixfold.function import AnyFunction
 from sixfold.process import Process
@@ -23,7 +23,7 @@ from sixfold.worker import invocation, lanes
 from sixfold.worker.calling import Caller, Runner
 from sixfold.worker.intake import Intake, RawIntake
 from sixfold.worker.limits import Limits
-from sixfold.worker.outputs import OutputCheck, counted_bytes, row_bytes
+from sixfold.worker.outputs import OutputCheck, counted_bytes
 from sixfold.worker.partition import Partition
 from sixfold.worker.settling import Settler
 
@@ -192,13 +192,14 @@ class Attempts(abc.ABC):
         returned = self._returned(record)._replace(attempt=attempt)
         partitions = self._outputs.partitions_of(self._function.retry_topic)
         timer = retries.timer_of(self._function, returned, due_ms=due_ms, partitions=partitions)
-        put = timers.put(retries.name_of(original), record.partition, timer)
-        if row_bytes(put) > port.ROW_BYTES_MAX:
-            why = f"too large to wait for its retry ({row_bytes(put)} bytes, at most {port.ROW_BYTES_MAX})"
+        rows = timers.state(record.partition, {retries.name_of(original): timer})
+        row_bytes = checking.above(rows[timers.TABLE, record.partition], port.ROW_BYTES_MAX)
+        if row_bytes is not None:
+            why = f"too large to wait for its retry ({row_bytes} bytes, at most {port.ROW_BYTES_MAX})"
             self._park(item, attempt - 1, error, f"{why}: {invocation.describe(error)}")
             return
         size = counted_bytes(timer.record())
-        partition.made((), [put], size)
+        partition.made((), rows, size)
         self._done(partition, record, size)
 
     def _original(self, record: port.Record) -> port.Record:
@@ -228,5 +229,5 @@ class Attempts(abc.ABC):
             reply = replies.failure(original, self._function.name, error, self._process.clock)
             made += [reply] if reply is not None else []
         size = sum(map(counted_bytes, made))
-        partition.made(made, (), size)
+        partition.made(made, {}, size)
         self._done(partition, record, size)

@@ -101,10 +101,10 @@ class BatchContext(Sequence[Context]):
         """Whether the handler asked for a record's context or said that one failed."""
         return bool(self._contexts or self.failures)
 
-    def made(self, index: int) -> tuple[list[port.NewRecord], list[port.StatePut]]:
+    def made(self, index: int) -> tuple[list[port.NewRecord], port.State]:
         """Outputs and rows of record `index`; none where the handler did not ask for its context."""
         opened = self._contexts.get(index)
-        return ([], []) if opened is None else (opened.outputs(), opened.writes())
+        return ([], {}) if opened is None else (opened.outputs(), opened.writes())
 
 
 class _BatchItem(Context):
@@ -134,5 +134,5 @@ class _SharedTable(Table):
         super()._write(key, data)
         self._own[key] = data
 
-    def writes(self) -> list[port.StatePut]:
-        return [port.StatePut(self.name, self._partition, key.encode(), value) for key, value in self._own.items()]
+    def writes(self) -> port.Rows:
+        return {key.encode(): value for key, value in self._own.items()}

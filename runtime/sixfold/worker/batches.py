@@ -188,7 +188,7 @@ class Batches(Attempts):
             error = ctx.failures.get(index)
             size = 0
             outputs: Sequence[port.NewRecord] = ()
-            rows: Sequence[port.StatePut] = ()
+            rows: port.State = {}
             if error is None:
                 try:
                     outputs, rows = ctx.made(index)

@@ -35,7 +35,7 @@ class OutputCheck:
         """How many partitions `topic` had when it was looked at; 0 for one that was not there."""
         return self._partitions.get(topic, 0)
 
-    def measure(self, function: AnyFunction, outputs: Sequence[port.NewRecord], rows: Sequence[port.StatePut]) -> int:
+    def measure(self, function: AnyFunction, outputs: Sequence[port.NewRecord], rows: port.State) -> int:
         """Bytes of what a handler made of one record.
 
         Raises OutputTooLargeError where an output, or what is to be one at its time, exceeds its topic's limit, or all
@@ -44,23 +44,30 @@ class OutputCheck:
         total = 0
         for output in outputs:
             total += self._checked(function, output) + OVERHEAD_BYTES
-        for row in rows:
-            if row.table == timers.TABLE and row.value is not None:
-                # When it is due there is no record any more that could fail because of it.
-                self._checked(function, timers.decode(row.value).record())
-                if (size := row_bytes(row)) > port.ROW_BYTES_MAX:
-                    raise RowTooLargeError(
-                        f"{function.name} scheduled an event that takes {size} bytes to keep, a row takes "
-                        f"{port.ROW_BYTES_MAX}; store large data elsewhere and schedule where it is"
-                    )
-            total += row_bytes(row) + OVERHEAD_BYTES
+        for (table, _), written in rows.items():
+            if table == timers.TABLE:
+                self._check_timers(function, written)
+            total += rows_bytes(written)
         if total > self._result_bytes_max:
+            count = sum(map(len, rows.values()))
             raise OutputTooLargeError(
-                f"{function.name} made {len(outputs)} outputs and {len(rows)} rows of one record, {total} bytes in all; "
+                f"{function.name} made {len(outputs)} outputs and {count} rows of one record, {total} bytes in all; "
                 f"they are stored together, so at most {self._result_bytes_max}: emit where the data is, or fan out in "
                 "two steps"
             )
         return total
+
+    def _check_timers(self, function: AnyFunction, rows: port.Rows) -> None:
+        for key, value in rows.items():
+            if value is None:
+                continue
+            # When it is due there is no record any more that could fail because of it.
+            self._checked(function, timers.decode(value).record())
+            if (size := len(key) + len(value)) > port.ROW_BYTES_MAX:
+                raise RowTooLargeError(
+                    f"{function.name} scheduled an event that takes {size} bytes to keep, a row takes "
+                    f"{port.ROW_BYTES_MAX}; store large data elsewhere and schedule where it is"
+                )
 
     def _checked(self, function: AnyFunction, output: port.NewRecord) -> int:
         size, limit = bytes_of(output), self._limits.get(output.topic)
@@ -72,9 +79,12 @@ class OutputCheck:
         return size
 
 
-def row_bytes(row: port.StatePut) -> int:
-    """What counts against `port.ROW_BYTES_MAX`."""
-    return len(row.key) + len(row.value or b"")
+def rows_bytes(rows: port.Rows) -> int:
+    """What rows that need no check count for."""
+    size = OVERHEAD_BYTES * len(rows)
+    for key, value in rows.items():
+        size += len(key) + (len(value) if value else 0)
+    return size
 
 
 def counted_bytes(record: port.NewRecord) -> int:

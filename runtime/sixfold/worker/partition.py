@@ -108,9 +108,9 @@ class Partition:
                 fresh.append(record)
         return fresh
 
-    def made(self, outputs: Sequence[port.NewRecord], puts: Sequence[port.StatePut], size_bytes: int) -> None:
+    def made(self, outputs: Sequence[port.NewRecord], rows: port.State, size_bytes: int) -> None:
         """A record came to these: the next handler sees the rows, a settle stores all of it. Call `finish` after it."""
-        self.state.made(outputs, puts, size_bytes)
+        self.state.made(outputs, rows, size_bytes)
 
     def finish(self, record: port.Record) -> None:
         """`record` is done: its offset may be settled as soon as all before it are."""

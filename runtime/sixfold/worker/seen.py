@@ -92,24 +92,24 @@ class Seen:
         self._fresh.append(digest)
         self._remember((digest,), now_ms)
 
-    def take(self) -> list[port.StatePut]:
+    def take(self) -> port.Rows:
         """The rows to settle with the events that were added since the last call."""
-        puts, now_ms = [], self._last_ms
+        rows, now_ms = dict[bytes, bytes | None](), self._last_ms
         for start in range(0, len(self._fresh), ROW_IDS_MAX):
             digests = self._fresh[start : start + ROW_IDS_MAX]
             key = _KEY.pack(now_ms, digests[-1])
-            puts.append(port.StatePut(SEEN_TABLE, self._number, key, digests.tobytes()))
+            rows[key] = digests.tobytes()
             self._rows.append((now_ms, key, len(digests)))
             self._stored += len(digests)
         self._fresh = array("Q")
-        for _ in range(DROPPED_PER_ROW * len(puts)):
+        for _ in range(DROPPED_PER_ROW * len(rows)):
             made_ms, key, count = self._rows[0]
             if made_ms >= now_ms - self._keep_ms and self._stored - count < self._ids_max:
                 break
             self._rows.popleft()
             self._stored -= count
-            puts.append(port.StatePut(SEEN_TABLE, self._number, key, None))
-        return puts
+            rows[key] = None
+        return rows
 
     def _remember(self, digests: Iterable[int], now_ms: int) -> None:
         filled = len(self._recent) + len(self._sorted)

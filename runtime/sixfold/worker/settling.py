@@ -163,7 +163,7 @@ class Settler:
             try:
                 await self.consumer.settle(
                     records=[output for share in shares for output in share.outputs],
-                    state=[put for share in shares for put in share.state.values()],
+                    state=_state(shares),
                     offsets=_offsets(shares),
                     notes={tp: note for share in shares for tp, note in share.notes.items() if note},
                     atomic=self.atomic,
@@ -197,7 +197,7 @@ class Settler:
                 if waits:
                     log.info("the bus is back; settled", action="settle.resumed", attempts=waits + 1)
                 for share in shares:
-                    share.owner.tables.settled(share.state.values())
+                    share.owner.tables.settled()
                 return
 
     def _wait_s(self, attempt: int) -> float:
@@ -207,3 +207,12 @@ class Settler:
 def _offsets(shares: Collection[Share]) -> dict[port.TopicPartition, int]:
     """What to commit; of a partition in several shares the last word."""
     return {tp: offset for share in shares for tp, offset in share.offsets.items()}
+
+
+def _state(shares: Collection[Share]) -> port.State:
+    """What to store; of a row in several shares the last word."""
+    state: dict[tuple[str, int], port.Rows] = {}
+    for share in shares:
+        for place, rows in share.state.items():
+            state[place] = {**state[place], **rows} if place in state else rows
+    return state

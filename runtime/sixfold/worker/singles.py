@@ -52,7 +52,7 @@ class Singles(Attempts):
             if original is not record:
                 ctx.number = partition.tp.partition
             outputs: Sequence[port.NewRecord] = ()
-            rows: Sequence[port.StatePut] = ()
+            rows: port.State = {}
             size = 0
             error: BaseException | None = None
             digest = None if partition.seen is None else digest_of(original)

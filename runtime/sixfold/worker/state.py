@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sixfold import gaps
+from sixfold import gaps, timers
 from sixfold.bus import port
 from sixfold.context import TableReader
-from sixfold.timers import Timers
+from sixfold.function import SEEN_TABLE
 from sixfold.worker.limits import DEFAULT
-from sixfold.worker.outputs import row_bytes
+from sixfold.worker.outputs import rows_bytes
 from sixfold.worker.tables import Tables
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Share:
 
     owner: PartitionState
     outputs: list[port.NewRecord] = field(default_factory=list)
-    state: dict[tuple[str, bytes], port.StatePut] = field(default_factory=dict)
+    state: port.State = field(default_factory=dict)
     offsets: dict[port.TopicPartition, int] = field(default_factory=dict)
     """Outputs and rows of every record below these are in this share or in an earlier one."""
     notes: dict[port.TopicPartition, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class PartitionState:
         self.number = number
         self.reader = reader
         self.tables = Tables(reader)
-        self.timers = Timers()
+        self.timers = timers.Timers()
         self.seen: Seen | None = None
         """With delivery "effectively-once": the events that were handled."""
         self.partitions: list[Partition] = []
@@ -71,7 +71,7 @@ class PartitionState:
         """False once the partitions are another's: nothing of them may be settled."""
         return any(partition.owned for partition in self.partitions)
 
-    def made(self, outputs: Sequence[port.NewRecord], puts: Sequence[port.StatePut], size_bytes: int) -> None:
+    def made(self, outputs: Sequence[port.NewRecord], rows: port.State, size_bytes: int) -> None:
         """A record came to these: the next handler sees the rows, a settle stores all of it."""
         share = self._share
         if share.size_bytes and share.size_bytes + size_bytes > self._share_bytes_max:
@@ -79,19 +79,21 @@ class PartitionState:
             share = self._share
         share.size_bytes += size_bytes
         share.outputs += outputs
-        if puts:
-            self.tables.wrote(puts)
-            if self.timers.wrote(puts):
+        if rows:
+            self.tables.wrote(rows)
+            if (timers.TABLE, self.number) in rows:
+                self.timers.wrote(rows[timers.TABLE, self.number])
                 self._on_timer()
-            for put in puts:
-                share.state[put.table, put.key] = put
 
     @property
     def dirty(self) -> bool:
         """Whether something waits to be settled."""
         share = self._share
         return bool(
-            self._shares or share.outputs or share.state or any(each.moved or each.rested for each in self.partitions)
+            self._shares
+            or share.outputs
+            or self.tables.written
+            or any(each.moved or each.rested for each in self.partitions)
         )
 
     def take_shares(self) -> list[Share]:
@@ -108,9 +110,10 @@ class PartitionState:
     def _close(self) -> Share:
         """End the share, with how far what was finished lets its partitions be committed. Rows need an offset too."""
         share = self._share
-        for put in () if self.seen is None else self.seen.take():
-            share.state[put.table, put.key] = put
-            share.size_bytes += row_bytes(put)
+        share.state = self.tables.take()
+        if self.seen is not None and (digests := self.seen.take()):
+            share.state = {**share.state, (SEEN_TABLE, self.number): digests}
+            share.size_bytes += rows_bytes(digests)
         for each in self.partitions:
             if each.moved or each.rested:
                 share.offsets[each.tp] = each.position

@@ -57,7 +57,7 @@ async def test_a_full_disk_fails_the_calls_that_do_not_fit_and_nothing_of_them_i
         assert stored > 2
         assert (await bus.offsets(PARTITION)).end == stored
         async with bus.assign([PARTITION], group="g") as consumer:
-            big = [port.StatePut("table", 0, b"%d" % part, bytes(900_000)) for part in range(4)]
+            big = {("table", 0): {b"%d" % part: bytes(900_000) for part in range(4)}}
             with pytest.raises(port.StorageFullError):
                 await consumer.settle(offsets={PARTITION: 1}, state=big, records=[record(100)])
             assert (await bus.committed("g"), await consumer.state_scan("table", 0)) == ({}, [])
@@ -69,7 +69,7 @@ async def test_a_full_disk_fails_the_calls_that_do_not_fit_and_nothing_of_them_i
         positions = await bus.publish([record(100_000)])
         assert positions[0].offset == (await bus.offsets(PARTITION)).end - 1
         async with bus.assign([PARTITION], group="g") as consumer:
-            await consumer.settle(offsets={PARTITION: 2}, state=[port.StatePut("table", 0, b"key", b"small")])
+            await consumer.settle(offsets={PARTITION: 2}, state={("table", 0): {b"key": b"small"}})
             assert await consumer.state_get("table", 0, b"key") == b"small"
     async with EmbeddedBus(small_disk / "bus", clock=clocks.SystemClock()) as bus:
         assert (await bus.offsets(PARTITION)).end == positions[0].offset + 1

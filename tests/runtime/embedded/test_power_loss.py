@@ -94,8 +94,8 @@ async def lose_power(machine: Machine, tmp_path: Path, shares: Sequence[float], 
                 while True:
                     for records in (await consumer.fetch()).values():
                         offset = records[-1].offset + 1
-                        row = port.StatePut("table", 0, b"key", b"%d" % offset)
-                        await consumer.settle(offsets={PARTITION: offset}, state=[row])
+                        row = {("table", 0): {b"key": b"%d" % offset}}
+                        await consumer.settle(offsets={PARTITION: offset}, state=row)
                         committed = offset
 
         async def lose() -> None:

@@ -110,7 +110,7 @@ async def test_a_settle_in_doubt_is_asked_for_again_and_stored_once(
     async with EmbeddedBus(folder, clock=clocks.SystemClock(), settings=IMPATIENT) as bus:
         await bus.publish([record("input")])
         async with bus.assign([PARTITION], group="g") as consumer:
-            records, state = [record("output")], [port.StatePut("table", 0, b"key", b"row")]
+            records, state = [record("output")], {("table", 0): {b"key": b"row"}}
             stopped(signal.SIGSTOP)
             async with asyncio.timeout(SOON_S):
                 for _ in range(2):

@@ -23,7 +23,7 @@ class _Doubt(NamedTuple):
     """A settle whose outcome is unknown. Asked for again, it is the same write: what it holds is stored once."""
 
     records: Sequence[port.NewRecord]
-    state: Sequence[port.StatePut]
+    state: port.State
     offsets: Mapping[port.TopicPartition, int]
     call: calls.Call
 
@@ -198,7 +198,7 @@ class BaseConsumer:
         self,
         *,
         records: Sequence[port.NewRecord] = (),
-        state: Sequence[port.StatePut] = (),
+        state: port.State | None = None,
         offsets: Mapping[port.TopicPartition, int] | None = None,
         notes: Mapping[port.TopicPartition, str] | None = None,
         atomic: bool = False,
@@ -206,11 +206,11 @@ class BaseConsumer:
         self._check_open()
         if self._group is None and (state or offsets):
             raise errors.UsageError("this consumer has no group to commit for; give `assign` a group")
-        offsets, noted = offsets or {}, notes or {}
+        state, offsets, noted = state or {}, offsets or {}, notes or {}
         checking.settle(state, offsets, noted)
         if not (records or state or offsets):
             return
-        state = [*state, *self._note_rows(offsets, noted)]
+        state = {**state, **self._note_rows(offsets, noted)}
         doubt = self._take_doubt(records, state, offsets)
         try:
             if doubt is not None:
@@ -224,7 +224,11 @@ class BaseConsumer:
                 records,
                 consumer=self._fence(),
                 group=self._group or "",
-                state=[wire.State(*row) for row in state],
+                state=[
+                    wire.State(table, number, key, value)
+                    for (table, number), rows in state.items()
+                    for key, value in rows.items()
+                ],
                 offsets=by_id,
                 keep=True,
             )
@@ -235,13 +239,14 @@ class BaseConsumer:
 
     def _note_rows(
         self, offsets: Mapping[port.TopicPartition, int], notes: Mapping[port.TopicPartition, str]
-    ) -> list[port.StatePut]:
+    ) -> port.State:
         """Notes are rows of a table that no function can name, in the transaction of their offsets."""
-        return [
-            port.StatePut(_NOTES, each.partition, each.topic.encode(), notes.get(each, "").encode() or None)
-            for each in offsets
-            if notes.get(each) or each not in self._noteless
-        ]
+        rows: dict[tuple[str, int], dict[bytes, bytes | None]] = {}
+        for each in offsets:
+            if notes.get(each) or each not in self._noteless:
+                note = notes.get(each, "").encode() or None
+                rows.setdefault((_NOTES, each.partition), {})[each.topic.encode()] = note
+        return rows
 
     async def note(self, partition: port.TopicPartition) -> str:
         if self._group is None:

@@ -52,30 +52,26 @@ class Share(NamedTuple):
 
     table: str
     log: port.TopicPartition
-    rows: Sequence[port.StatePut]
-    """In their order; at least one."""
+    rows: port.Rows
+    """At least one."""
     headers: Sequence[port.Header]
-    """Of the record of row `carrier`; the others have none."""
-    carrier: int
+    """Of the record of one row; the others have none."""
+    carrier: bytes
+    """That row's key, the very object among those of `rows`."""
 
 
-def shares(group: str, rows: Sequence[port.StatePut], offsets: Mapping[port.TopicPartition, int]) -> list[Share]:
+def shares(group: str, state: port.State, offsets: Mapping[port.TopicPartition, int]) -> list[Share]:
     """The rows of a settle by where they go. Raises UsageError for a table that Kafka cannot carry."""
     headers: dict[int, list[port.Header]] = {}
     for partition, offset in offsets.items():
         headers.setdefault(partition.partition, []).append((REFLECTS, f"{partition.topic}:{offset}".encode()))
-    by_log: dict[tuple[str, int], list[port.StatePut]] = {}
-    for row in rows:
-        log = row.table, row.partition
-        if log in by_log:
-            by_log[log].append(row)
-        else:
-            by_log[log] = [row]
     made = []
-    for (table, number), share in by_log.items():
-        # The last one that stays: compaction takes a tombstone after a while, but of each other key the newest record.
-        carrier = next((i for i in range(len(share) - 1, -1, -1) if share[i].value is not None), len(share) - 1)
-        made.append(Share(table, port.TopicPartition(topic_of(group, table), number), share, headers[number], carrier))
+    for (table, number), rows in state.items():
+        if rows:
+            # One that stays: compaction takes a tombstone after a while, but of each other key the newest record.
+            carrier = next((key for key, value in rows.items() if value is not None), next(iter(rows)))
+            log = port.TopicPartition(topic_of(group, table), number)
+            made.append(Share(table, log, rows, headers[number], carrier))
     return made
 
 

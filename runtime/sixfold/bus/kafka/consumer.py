@@ -234,12 +234,12 @@ class KafkaConsumer:
         self,
         *,
         records: Sequence[port.NewRecord] = (),
-        state: Sequence[port.StatePut] = (),
+        state: port.State | None = None,
         offsets: Mapping[port.TopicPartition, int] | None = None,
         notes: Mapping[port.TopicPartition, str] | None = None,
         atomic: bool = False,
     ) -> None:
-        offsets = offsets or {}
+        state, offsets = state or {}, offsets or {}
         client = self._open_client()
         if self._group is None and (offsets or state):
             raise errors.UsageError("offsets and state belong to a group; give `assign` one")

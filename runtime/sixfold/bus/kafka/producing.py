@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -54,25 +55,24 @@ async def append(producer: Any, records: Sequence[tuple[port.NewRecord, int]], n
 
 
 async def append_rows(producer: Any, share: changelogs.Share, now_ms: int) -> int:
-    """Append the rows of one changelog's partition in order; the last one's offset, when all are stored."""
+    """Append the rows of one changelog's partition; the last one's offset, when all are stored."""
     topic, partition = share.log
     _follow(producer, topic)
-    rows, start, offset = share.rows, 0, -1
-    while start < len(rows):
+    headers, none, carrier = list(share.headers), list[port.Header](), share.carrier
+    rows, offset = share.rows, -1
+    while rows:
         builder = producer.create_batch()
         # Of a batch's `append` only the inner one costs what it must: rows come by the ten thousand a second.
-        fill, place = builder._builder.append, start
-        while place < len(rows):
-            row = rows[place]
-            headers = list(share.headers) if place == share.carrier else []
-            if fill(place - start, now_ms, row.key, row.value, headers) is None:
+        fill, count = builder._builder.append, 0
+        for key, value in rows.items():
+            if fill(count, now_ms, key, value, headers if key is carrier else none) is None:
                 break
-            place += 1
-        builder._relative_offset = place - start
+            count += 1
+        builder._relative_offset = count
         builder.close()
         stored = await (await producer.send_batch(builder, topic, partition=partition))
-        offset = stored.offset + place - start - 1
-        start = place
+        offset = stored.offset + count - 1
+        rows = dict(itertools.islice(rows.items(), count, None))
     return int(offset)
 
 

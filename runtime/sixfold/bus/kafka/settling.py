@@ -113,7 +113,7 @@ class Settling:
         self,
         client: Any,
         records: Sequence[port.NewRecord],
-        state: Sequence[port.StatePut],
+        state: port.State,
         offsets: Mapping[port.TopicPartition, int],
         notes: Mapping[port.TopicPartition, str],
         *,

@@ -50,7 +50,9 @@ class Tables:
 
     def get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """A row. Raises BusUnavailableError where the copy cannot be read."""
-        held = self._readable(table, partition)
+        if self._copies.losses != self._losses:
+            raise self._lost(table, partition)
+        held = self._held.get((table, partition))
         return held.part.get(key) if held else None
 
     def page(self, table: str, partition: int, after: bytes | None) -> list[tuple[bytes, bytes]]:
@@ -60,11 +62,14 @@ class Tables:
 
     def _readable(self, table: str, partition: int) -> _Held | None:
         if self._copies.losses != self._losses:
-            raise port.BusUnavailableError(
-                f"table {table!r} of partition {partition} could not be written to this machine's disk; it is restored once "
-                "there is room"
-            )
+            raise self._lost(table, partition)
         return self._held.get((table, partition))
+
+    def _lost(self, table: str, partition: int) -> port.BusUnavailableError:
+        return port.BusUnavailableError(
+            f"table {table!r} of partition {partition} could not be written to this machine's disk; it is restored once "
+            "there is room"
+        )
 
     def reflected(self, partition: port.TopicPartition) -> int:
         """The next input offset after those that the state reflects; 0 where it reflects none."""
@@ -92,7 +97,7 @@ class Tables:
             held = self._held[share.table, number]
             # The transaction's marker comes next, as nobody else writes to this partition.
             copy = copies.Copy(held.topic_id, last + 2, clocks.now_ms(self._clock))
-            self._copies.store(held.topic, number, copy, {row.key: row.value for row in share.rows}, reflected)
+            self._copies.store(held.topic, number, copy, share.rows, reflected)
             self._reflects(number, reflected)
 
     def _reflects(self, number: int, reflected: Mapping[str, int]) -> None:
@@ -109,10 +114,10 @@ class Tables:
         await self._make(needed, offsets)
         for share in shares:
             limit = (await self._admin.find(share.log.topic)).record_bytes_max
-            largest = max([len(row.key) + (len(row.value) if row.value else 0) for row in share.rows])
-            if largest + checking.size_bytes(None, None, share.headers) > limit:
+            size = checking.above(share.rows, limit - checking.size_bytes(None, None, share.headers))
+            if size is not None:
                 raise port.RecordTooLargeError(
-                    f"a row of table {share.table!r} has {largest} bytes with its key, its changelog {share.log.topic!r} "
+                    f"a row of table {share.table!r} has {size} bytes with its key, its changelog {share.log.topic!r} "
                     f"takes {limit}. Make it smaller, or give the topic a larger record_bytes_max"
                 )
 
