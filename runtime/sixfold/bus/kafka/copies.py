@@ -75,7 +75,7 @@ class Part:
             return None
         file = self._copies.file
         try:
-            return file.rows.get(file.transaction, number, key)
+            return file.rows.get(file.reader, number, key)
         except lmdb.Error as error:
             raise self._copies.unavailable(error) from error
 
@@ -237,7 +237,7 @@ class Copies:
         number = part.number = part.number or self._new_number(file)
         packed = _COPY.pack(_NUMBER.unpack(number)[0], copy.next_offset, copy.synced_ms)
         transaction.put(_name(topic, partition), packed + (copy.topic_id or b""), db=file.copies)
-        file.rows.put(transaction, number, sorted(part.rows.items()))
+        file.rows.put(transaction, number, part.rows)
         for name, offset in part.reflected.items():
             at = number + name.encode()
             before = transaction.get(at, db=file.reflected)

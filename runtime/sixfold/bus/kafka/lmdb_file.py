@@ -43,20 +43,27 @@ class LmdbFile:
         except BaseException:
             self.store.close()
             raise
-        self.transaction: Any = self.store.begin(write=True)
+        self.transaction: Any
         """There is always one, for what is read, too."""
+        self.reader: Any
+        """A cursor of it over the rows."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.transaction = self.store.begin(write=True)
+        self.reader = self.rows.cursor(self.transaction)
 
     def commit(self) -> None:
         """Raises lmdb.Error where the disk does not take it; then it is as after the last one."""
         try:
             self.transaction.commit()
         finally:
-            self.transaction = self.store.begin(write=True)
+            self._begin()
 
     def abort(self) -> None:
         """Back to the last commit."""
         self.transaction.abort()
-        self.transaction = self.store.begin(write=True)
+        self._begin()
 
     def close(self) -> None:
         """Let go of it."""

@@ -7,7 +7,7 @@ would be, so that the order stays.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 BEGINNING = 480
@@ -22,24 +22,27 @@ class Rows:
         self._database = database
         self._copy_bytes = copy_bytes
 
-    def get(self, transaction: Any, copy: bytes, key: bytes) -> bytes | None:
-        """A row."""
+    def get(self, cursor: Any, copy: bytes, key: bytes) -> bytes | None:
+        """A row, read by a `cursor` that stays open: rows that are read one after another are often neighbours."""
         if len(key) < BEGINNING:
-            return transaction.get(copy + key, db=self._database)  # type: ignore[no-any-return]
-        return self._entry(transaction, copy + key[:BEGINNING]).get(key[BEGINNING:])
+            return cursor.value() if cursor.set_key(copy + key) else None
+        found = cursor.value() if cursor.set_key(copy + key[:BEGINNING]) else b""
+        return _unpacked(found).get(key[BEGINNING:])
 
-    def put(self, transaction: Any, copy: bytes, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+    def put(self, transaction: Any, copy: bytes, rows: Mapping[bytes, bytes | None]) -> None:
         """Store rows, in the order of their keys: neighbours are found together. None deletes."""
-        short = [(copy + key, value) for key, value in rows if value is not None and len(key) < BEGINNING]
+        short = [
+            (copy + key, value) for key in sorted(rows) if (value := rows[key]) is not None and len(key) < BEGINNING
+        ]
         if short:
-            with self._cursor(transaction) as cursor:
+            with self.cursor(transaction) as cursor:
                 cursor.putmulti(short)
         if len(short) < len(rows):
             self._put_others(transaction, copy, rows)
 
-    def _put_others(self, transaction: Any, copy: bytes, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+    def _put_others(self, transaction: Any, copy: bytes, rows: Mapping[bytes, bytes | None]) -> None:
         entries: dict[bytes, dict[bytes, bytes]] = {}
-        for key, value in rows:
+        for key, value in rows.items():
             at = copy + key[:BEGINNING]
             if len(key) < BEGINNING:
                 if value is None:
@@ -61,7 +64,7 @@ class Rows:
     def page(self, transaction: Any, copy: bytes, after: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
         """At most `count` rows in key order, those with keys above `after`."""
         found: list[tuple[bytes, bytes]] = []
-        with self._cursor(transaction) as cursor:
+        with self.cursor(transaction) as cursor:
             for at, value in self._entries(cursor, copy, (after or b"")[:BEGINNING]):
                 key = at[self._copy_bytes :]
                 rows = [(key, value)]
@@ -74,7 +77,7 @@ class Rows:
 
     def delete(self, transaction: Any, copy: bytes, count: int) -> bool:
         """Delete about `count` rows of a copy; true where there may be more."""
-        with self._cursor(transaction) as cursor:
+        with self.cursor(transaction) as cursor:
             for _ in range(count):
                 if not cursor.set_range(copy) or not cursor.key().startswith(copy):
                     return False
@@ -90,7 +93,8 @@ class Rows:
     def _entry(self, transaction: Any, at: bytes) -> dict[bytes, bytes]:
         return _unpacked(transaction.get(at, b"", db=self._database))
 
-    def _cursor(self, transaction: Any) -> Any:
+    def cursor(self, transaction: Any) -> Any:
+        """To read with, for as long as the transaction lasts."""
         return transaction.cursor(db=self._database)
 
 
