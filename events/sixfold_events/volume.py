@@ -149,7 +149,6 @@ class VolumeDurableAdvanced(Event, topic="volume.durable", key="volume", version
     volume: str
     epoch: int
     durable_lsn: int
-    """VDL."""
     append_offset: int
     """Every request below this offset of `volume.append` has been answered, here or before."""
     request_ids: list[str] = msgspec.field(default_factory=list)
@@ -161,7 +160,7 @@ class VolumeDurableAdvanced(Event, topic="volume.durable", key="volume", version
     """When `durable_lsn` became durable, in Unix milliseconds by the writer's clock; 0 where it is not known."""
 
 
-class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
+class VolumeReadRequested(Event, topic="volume.reads", key="volume", version=2):
     """Someone asks one copy for records, or with `count` 0 only how it is."""
 
     volume: str
@@ -175,6 +174,8 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume"):
     """Read point: the reader knows that all up to here is durable."""
     whole_batches: bool = False
     """For recovery and repair: stored batches as they are, durable or not, up to the copy's SCL."""
+    answer_partition: int = -1
+    """Where a copy that asks awaits the answer, in `volume.reads`; -1 for `volume.read.results`, which all read."""
 
 
 class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=6):
@@ -190,9 +191,8 @@ class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", versi
     """Encoded VolumeRedoBatch values, if whole batches were asked for."""
     error: str = ""
     began_lsn: int = -1
-    """Where the volume of the copy's epoch began (VolumeRangeTruncated.durable_lsn); -1 while it has not read that."""
+    """Where the volume of the copy's epoch began, as its VolumeRangeTruncated says; -1 while it has not read that."""
     began_source_epoch: int = 0
-    """Of the same truncation."""
     began_upper_lsn: int = 0
     damaged: int = 0
     """Places in its log that are known to be damaged and are not mended yet."""

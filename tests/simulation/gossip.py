@@ -15,7 +15,9 @@ from sixfold_functions.volume import files
 from sixfold_functions.volume.core import gossip
 from sixfold_functions.volume.core.node import Redo
 
-TIMING = gossip.Timing(patience_s=0.3, retry_s=0.3, retry_s_max=2.0)
+MUCH = 8
+"""Records that a copy asks of several peers at once: of the 40 that a writer may be ahead."""
+TIMING = gossip.Timing(patience_s=0.3, retry_s=0.3, retry_s_max=2.0, much_records=MUCH)
 LEVEL_S = 60
 """Virtual seconds within which copies must be level without a writer."""
 ASKS_MAX = 6
@@ -28,7 +30,8 @@ class _Talk(NamedTuple):
     copy: copies.Copy
     """The process that asks: a later one of the same copy knows nothing of it."""
     plan: gossip.GossipPlan
-    late: list[tuple[gossip.Ask, VolumeReadAnswered]]
+    late: list[tuple[gossip.Ask | None, VolumeReadAnswered]]
+    """With the question that is open until then; None for one of several."""
 
 
 class Gossips:
@@ -66,9 +69,11 @@ class Gossips:
         """The copy asks whom it wants to; False if nobody."""
         talk = self._talk(name)
         talk.plan.use([each for each in talk.copy.node.membership.members if each != name])
-        for ask, answer in talk.late:
-            self._take(talk, ask, answer)
+        late = list(talk.late)
         talk.late.clear()
+        for ask, answer in late:
+            if self._world.copies.get(name) is talk.copy:
+                self._take(talk, ask, answer)
         asked = 0
         while asked < ASKS_MAX and name in self._world.copies and self._world.copies[name] is talk.copy:
             ask_due = talk.plan.due(self._own(talk.copy), self._world.clock.seconds)
@@ -76,12 +81,33 @@ class Gossips:
                 break
             asked += 1
             self._world.hits["question to another copy"] += 1
+            if talk.plan.is_much(ask_due.records):
+                self._ask_several(talk, ask_due, reachable)
+                continue
             answered = self._ask(ask_due, reachable)
             if answered is not None and self._world.rng.random() < LATE and self._world.unreliable:
                 talk.late.append((ask_due, answered))
                 break
             self._take(talk, ask_due, answered)
         return asked > 0
+
+    def _ask_several(self, talk: _Talk, ask: gossip.Ask, reachable: Collection[str]) -> None:
+        """Parts of it of any peers, whose answers come in any order, and some of them late."""
+        rng, status = self._world.rng, None
+        peers = [each for each in talk.copy.node.membership.members if each != talk.copy.node.copy]
+        parts = list(range(ask.first_lsn, ask.first_lsn + ask.records, rng.randint(3, 8)))
+        rng.shuffle(parts)
+        for first_lsn in parts:
+            answered = self._ask(gossip.Ask(rng.choice(peers), first_lsn, rng.randint(3, 8)), reachable)
+            if answered is None or talk.copy is not self._world.copies.get(talk.copy.node.copy):
+                continue
+            if rng.random() < LATE and self._world.unreliable:
+                talk.late.append((None, answered))
+                continue
+            self._world.hits["much asked of several copies"] += 1
+            self._learn(talk, answered)
+            status, ask = answered.status, ask._replace(peer=answered.copy)
+        talk.plan.answered(ask, status, self._own(talk.copy))
 
     @staticmethod
     def _own(copy: copies.Copy) -> gossip.Own:
@@ -105,18 +131,24 @@ class Gossips:
             return None
         return answer
 
-    def _take(self, talk: _Talk, ask: gossip.Ask, answer: VolumeReadAnswered | None) -> None:
+    def _take(self, talk: _Talk, ask: gossip.Ask | None, answer: VolumeReadAnswered | None) -> None:
+        if answer is not None and not self._learn(talk, answer):
+            return
+        if ask is not None:
+            talk.plan.answered(ask, answer.status if answer is not None else None, self._own(talk.copy))
+
+    def _learn(self, talk: _Talk, answer: VolumeReadAnswered) -> bool:
+        """Let the copy take an answer. False where its disk fails."""
         world, copy = self._world, talk.copy
-        if answer is not None:
-            try:
-                ack = copy.learn(self.taken(answer, copy.batches(answer), self._own(copy)))
-            except files.LogError as error:
-                world.broken(copy.node.copy, error)
-                return
-            if ack is not None:
-                world.hits["filled by another copy"] += 1
-                world.acks.append(ack)
-        talk.plan.answered(ask, answer.status if answer is not None else None, self._own(copy))
+        try:
+            ack = copy.learn(self.taken(answer, copy.batches(answer), self._own(copy)))
+        except files.LogError as error:
+            world.broken(copy.node.copy, error)
+            return False
+        if ack is not None:
+            world.hits["filled by another copy"] += 1
+            world.acks.append(ack)
+        return True
 
     def level(self) -> None:
         """Copies that begin anew get level by themselves, unless a recovery is under way: then nothing may be filled.

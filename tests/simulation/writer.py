@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from tests.simulation.gossip import MUCH
 from tests.simulation.world import World
 
 from sixfold_events.volume import VolumeEpochBumped
@@ -48,7 +49,9 @@ class Writer:
         self.sequencer: sequencer.Sequencer[None] = sequencer.Sequencer(
             sequencer.Limits(batch_records_max=4, ahead_records_max=40)
         )
-        self.plan = repair.RepairPlan(patience_s=0.1, retry_s=0.5, behind_s=0.5, silence_s_max=1.0)
+        self.plan = repair.RepairPlan(
+            patience_s=0.1, retry_s=0.5, behind_s=0.5, silence_s_max=1.0, much_records=MUCH, much_s=0.6
+        )
         self.outlet = RedoOutlet(
             world, self.recovery, self.sequencer, volume="default", source=f"/{name}", clock=_OwnClock(self)
         )

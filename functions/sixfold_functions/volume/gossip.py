@@ -1,10 +1,12 @@
 """Carrying out gossip: asks other copies for what this one lacks, and lets it take their answers.
 
-A look at the copy costs nothing; the topic of answers is read only while somebody is asked.
+A look at the copy costs nothing. Answers come among the questions to this copy, in its own partition: they are long, and
+the topic of answers is read by all who ask.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 
@@ -14,8 +16,9 @@ from sixfold import clock as clocks
 from sixfold.bus import port
 from sixfold_events import avro
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeCopyAcknowledged
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered
 from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import readahead
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import gossip
 
@@ -33,14 +36,17 @@ class Gossip:
         *,
         registry: Registry,
         clock: clocks.Clock,
+        partition: int,
         acknowledge: Callable[[VolumeCopyAcknowledged], None],
         rng: random.Random | None = None,
         timing: gossip.Timing | None = None,
     ) -> None:
+        """`partition` is the copy's own."""
         self._copy = copy
-        self._bus = bus
-        self._registry = registry
         self._clock = clock
+        self._reader = readers.CopyReader(
+            bus, registry=registry, clock=clock, volume=copy.node.volume, answer_partition=partition
+        )
         self._acknowledge = acknowledge
         self._membership = copy.node.membership
         self.plan = gossip.GossipPlan(self._peers(), rng=rng or random.SystemRandom(), timing=timing)
@@ -71,19 +77,24 @@ class Gossip:
             self.plan.use(self._peers())
         return self.plan.due(self._own(), self._clock.monotonic())
 
+    def hear(self, answer: VolumeReadAnswered) -> None:
+        """An answer came."""
+        self._reader.hear(answer)
+
     async def _ask_on(self, first: gossip.Ask) -> None:
         """Ask until there is nothing more to ask for now."""
         before, ask = self._copy.node.prefix.complete_lsn, first
-        volume = self._copy.node.volume
-        async with readers.CopyReader(self._bus, registry=self._registry, clock=self._clock, volume=volume) as reader:
-            while True:
-                reader.use(self._membership)
-                status = await self._ask(reader, ask)
-                self.plan.answered(ask, status, self._own())
-                following = self._due()
-                if following is None:
-                    break
-                ask = following
+        while True:
+            self._reader.use(self._membership)
+            if self.plan.is_much(ask.records):
+                ask, status = await self._ask_several(ask)
+            else:
+                status = await self._ask(ask)
+            self.plan.answered(ask, status, self._own())
+            following = self._due()
+            if following is None:
+                break
+            ask = following
         if (after := self._copy.node.prefix.complete_lsn) > before:
             self._log.info(
                 "the copy got what it lacked from other copies",
@@ -92,15 +103,54 @@ class Gossip:
                 last_lsn=after,
             )
 
-    async def _ask(self, reader: readers.CopyReader, ask: gossip.Ask) -> VolumeCopyAcknowledged | None:
-        try:
-            answer = await reader.ask(ask.peer, from_lsn=ask.first_lsn, count=ask.records, whole_batches=True)
-            batches = self._copy.batches(answer)
-        except (readers.CopyUnreachableError, readers.CopyDamagedError, port.BusError, avro.DecodeError) as error:
-            self._log.debug("a peer does not help", action="volume.gossip.failed", peer=ask.peer, error=str(error))
+    async def _ask(self, ask: gossip.Ask) -> VolumeCopyAcknowledged | None:
+        part = await self._read(ask.peer, ask.first_lsn, ask.records)
+        if part is None:
             return None
-        # Whatever came meanwhile: the copy is looked at only now, and takes the answer before anything else comes.
-        ack = self._copy.learn(gossip.taken(answer, batches, self._own()))
+        self._take(part)
+        return part.answer.status
+
+    async def _ask_several(self, ask: gossip.Ask) -> tuple[gossip.Ask, VolumeCopyAcknowledged | None]:
+        """Read much from all peers that have it, several answers ahead; who served last, and how it is."""
+        last_lsn, status = ask.first_lsn + ask.records - 1, None
+        ahead = readahead.ReadAhead(
+            functools.partial(self._read_any, [ask.peer, *(each for each in self._peers() if each != ask.peer)]),
+            last_lsn,
+        )
+        try:
+            while (lsn := self._own().reached_lsn + 1) <= last_lsn:
+                part = await ahead.next(lsn)
+                if part is not None:
+                    self._take(part)
+                    status = part.answer.status
+                    ask = ask._replace(peer=status.copy)
+                if self._own().reached_lsn < lsn:
+                    break
+        finally:
+            await ahead.close()
+        return ask, status
+
+    async def _read_any(self, peers: list[str], first_lsn: int, last_lsn: int, *, turn: int) -> readahead.Part | None:
+        """Peers take turns; one that does not help is asked no more."""
+        for number in range(len(peers)):
+            peer = peers[(turn + number) % len(peers)]
+            part = await self._read(peer, first_lsn, last_lsn - first_lsn + 1)
+            if part is not None and part.batches and self.plan.serves(part.answer.status, self._own()):
+                return part
+            if peer in peers and len(peers) > 1:
+                peers.remove(peer)
+        return None
+
+    async def _read(self, peer: str, first_lsn: int, records: int) -> readahead.Part | None:
+        try:
+            answer = await self._reader.ask(peer, from_lsn=first_lsn, count=records, whole_batches=True)
+            return readahead.Part(answer, self._copy.batches(answer))
+        except (readers.CopyUnreachableError, readers.CopyDamagedError, port.BusError, avro.DecodeError) as error:
+            self._log.debug("a peer does not help", action="volume.gossip.failed", peer=peer, error=str(error))
+            return None
+
+    def _take(self, part: readahead.Part) -> None:
+        """Whatever came meanwhile: the copy is looked at only now, and takes the answer before anything else comes."""
+        ack = self._copy.learn(gossip.taken(part.answer, part.batches, self._own()))
         if ack is not None:
             self._acknowledge(ack)
-        return answer.status

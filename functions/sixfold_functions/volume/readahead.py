@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, NamedTuple, Protocol
 
-from sixfold_events.volume import VolumeRedoBatch
+from sixfold_events.volume import VolumeReadAnswered, VolumeRedoBatch
 from sixfold_functions.volume import answering
 
 QUESTIONS_MAX = 4
@@ -20,26 +20,33 @@ RECORDS_MAX = 100_000
 """Asked for at once: records may be empty."""
 
 
+class Part(NamedTuple):
+    """What one answer holds."""
+
+    answer: VolumeReadAnswered
+    batches: list[VolumeRedoBatch]
+    """Its batches, decoded; one at least."""
+
+
 class Read(Protocol):
     """Reads batches; in vain where nobody has them."""
 
-    def __call__(self, first_lsn: int, last_lsn: int, *, turn: int) -> Coroutine[Any, Any, list[VolumeRedoBatch]]:
+    def __call__(self, first_lsn: int, last_lsn: int, *, turn: int) -> Coroutine[Any, Any, Part | None]:
         """As many as one answer holds. `turn` counts the questions, so that each may go to the next copy."""
 
 
 class _Question(NamedTuple):
     first_lsn: int
     last_lsn: int
-    answer: asyncio.Task[list[VolumeRedoBatch]]
+    answer: asyncio.Task[Part | None]
 
 
 class ReadAhead:
-    """Reads up to `last_lsn`, ahead of what is asked for up to what `readable_lsn` says. `close` it in the end."""
+    """Reads up to `last_lsn`, ahead of what is asked for. `close` it in the end."""
 
-    def __init__(self, read: Read, last_lsn: int, *, readable_lsn: Callable[[], int]) -> None:
+    def __init__(self, read: Read, last_lsn: int) -> None:
         self._read = read
         self._last_lsn = last_lsn
-        self._readable_lsn = readable_lsn
         self._questions: collections.deque[_Question] = collections.deque()
         self._records = 0
         """About as many as one answer holds; 0 while that is not known."""
@@ -47,8 +54,8 @@ class ReadAhead:
         """False while batches are so large, and so uneven, that answers to guessed ranges would overlap by much."""
         self._turn = 0
 
-    async def next(self, lsn: int) -> list[VolumeRedoBatch]:
-        """Batches from `lsn` on; none if nobody has them. Raises what `read` raises."""
+    async def next(self, lsn: int) -> Part | None:
+        """Batches from `lsn` on; None if nobody has them. Raises what `read` raises."""
         while self._questions and not (self._aligned and self._questions[0].last_lsn >= lsn):
             self._questions.popleft().answer.cancel()
         if not self._questions or self._questions[0].first_lsn > lsn:
@@ -58,11 +65,12 @@ class ReadAhead:
         self._ask_ahead()
         question = self._questions.popleft()
         try:
-            batches = await question.answer
+            part = await question.answer
         finally:
             question.answer.cancel()
-        self._learn(question, batches)
-        return batches
+        if part is not None:
+            self._learn(question, part.batches)
+        return part
 
     def _span(self) -> int:
         """How many records to ask for."""
@@ -75,16 +83,13 @@ class ReadAhead:
         return _Question(first_lsn, last_lsn, answer)
 
     def _ask_ahead(self) -> None:
-        readable_lsn = min(self._readable_lsn(), self._last_lsn)
         while self._records and self._aligned and len(self._questions) < QUESTIONS_MAX:
             first_lsn = self._questions[-1].last_lsn + 1
-            if first_lsn > readable_lsn:
+            if first_lsn > self._last_lsn:
                 return
-            self._questions.append(self._ask(first_lsn, min(first_lsn + self._records - 1, readable_lsn)))
+            self._questions.append(self._ask(first_lsn, min(first_lsn + self._records - 1, self._last_lsn)))
 
     def _learn(self, question: _Question, batches: list[VolumeRedoBatch]) -> None:
-        if not batches:
-            return
         reached = batches[-1].first_lsn + len(batches[-1].payloads) - 1
         held = sum(len(batch.payloads) for batch in batches)
         size = sum(len(each) for batch in batches for each in batch.payloads)
@@ -107,7 +112,7 @@ class ReadAhead:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _looked_at(answer: asyncio.Task[list[VolumeRedoBatch]]) -> None:
+def _looked_at(answer: asyncio.Task[Part | None]) -> None:
     """An error of an answer that nobody wants any more is nobody's."""
     if not answer.cancelled():
         answer.exception()

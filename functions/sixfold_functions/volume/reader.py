@@ -38,12 +38,17 @@ class CopyDamagedError(errors.SixfoldError):
 class CopyReader:
     """Asks copies of one volume. Use as an async context manager."""
 
-    def __init__(self, bus: port.Bus, *, registry: Registry, clock: clocks.Clock, volume: str) -> None:
+    def __init__(
+        self, bus: port.Bus, *, registry: Registry, clock: clocks.Clock, volume: str, answer_partition: int = -1
+    ) -> None:
+        """With `answer_partition` the one who asks is a copy: it finds `ask`'s answers among the questions to itself, and
+        gives them to `hear`."""
         self._bus = bus
         self._registry = registry
         self._clock = clock
         self._volume = volume
         self._topics = layout.topics(volume)
+        self._answer_partition = answer_partition
         self._results = port.TopicPartition(self._topics.read_results, 0)
         self._consumer = bus.assign([self._results], start=port.LATEST)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
@@ -72,15 +77,16 @@ class CopyReader:
 
     async def _listen(self) -> None:
         async for records in topics.follow(self._consumer, self._clock):
-            for record in records:
-                try:
-                    answer = self._registry.decode(record.value, record.headers)
-                except ValueError:
-                    continue  # not an answer
+            for record in records if self._asked else ():  # others' answers are long
+                answer = topics.decoded(self._registry, record)
                 if isinstance(answer, Answer):
-                    asked = self._asked.pop(answer.request_id, None)
-                    if asked is not None and not asked.done():
-                        asked.set_result(answer)
+                    self.hear(answer)
+
+    def hear(self, answer: Answer) -> None:
+        """An answer came; it may be another one's."""
+        asked = self._asked.pop(answer.request_id, None)
+        if asked is not None and not asked.done():
+            asked.set_result(answer)
 
     async def ask(
         self,
@@ -103,6 +109,7 @@ class CopyReader:
             epoch=epoch,
             durable_lsn=durable_lsn,
             whole_batches=whole_batches,
+            answer_partition=self._answer_partition,
         )
         answer = await self._request(request, timeout_s)
         assert isinstance(answer, VolumeReadAnswered)

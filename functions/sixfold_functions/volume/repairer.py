@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Iterator
 
 import structlog
@@ -13,15 +12,13 @@ from sixfold.bus import port
 from sixfold_events import avro
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeRedoBatch
-from sixfold_functions.volume import readahead, redo
 from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume import redo
 from sixfold_functions.volume.core import changing, repair, sequencer
 from sixfold_functions.volume.core.tracker import QuorumTracker
 
 FILL_BYTES_MAX = 8 * 1024 * 1024
-"""Payload that is on its way to a copy; more follows as it arrives. A copy's queue holds four times as much."""
-STALL_S = 2.0
-"""A copy that shows no progress for so long gets no more; the plan tries again."""
+"""Payload that is on its way to a copy; more follows once it has that. A copy's queue holds four times as much."""
 
 
 class Repairer:
@@ -45,8 +42,6 @@ class Repairer:
         self._outlet = outlet
         self._limits = limits
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._heard: dict[str, asyncio.Event] = {}
-        """Set when the copy said something."""
         self._log = structlog.get_logger()
 
     def check(self) -> None:
@@ -71,63 +66,23 @@ class Repairer:
             first_lsn=fill.first_lsn,
             last_lsn=fill.last_lsn,
         )
+        epoch, lsn, size = self._tracker.epoch, fill.first_lsn, 0
         try:
-            await self._send(fill)
+            while lsn <= fill.last_lsn and size < FILL_BYTES_MAX:
+                batches = self._outlet.from_memory(lsn, fill.last_lsn) or await self._from_copy(fill, lsn)
+                if not batches or self._tracker.epoch != epoch:
+                    return  # nobody who counts has them now, and what was read in an epoch is sent in this one only
+                for batch in batches:
+                    self._outlet.again(batch, fill.copy)
+                    lsn = max(lsn, batch.first_lsn + len(batch.payloads))
+                    size += sum(map(len, batch.payloads))
+                    self.plan.sent(fill.copy, lsn - 1, self._clock.monotonic())
         except (readers.CopyUnreachableError, readers.CopyDamagedError, port.BusError, avro.DecodeError) as error:
             self._log.warning("a repair failed", action="volume.repair.failed", copy=fill.copy, error=str(error))
-
-    async def _send(self, fill: repair.Fill) -> None:
-        epoch, lsn = self._tracker.epoch, fill.first_lsn
-        way = repair.Way(FILL_BYTES_MAX)
-        ahead = readahead.ReadAhead(
-            functools.partial(self._from_copy, but=fill.copy, silent=set()),
-            fill.last_lsn,
-            readable_lsn=lambda: self._tracker.durable_lsn,  # what is above comes from memory
-        )
-        try:
-            while lsn <= fill.last_lsn:
-                batches = self._outlet.from_memory(lsn, fill.last_lsn) or await ahead.next(lsn)
-                if not batches:
-                    return  # nobody who counts has them now; the plan tries again
-                for batch in batches:
-                    if batch.first_lsn + len(batch.payloads) <= lsn:
-                        continue  # two answers have the batch in which the one ends and the other begins
-                    if not await self._room(way, fill.copy) or self._tracker.epoch != epoch:
-                        return  # what was read in an epoch is sent in this one only
-                    self._outlet.again(batch, fill.copy)
-                    lsn = batch.first_lsn + len(batch.payloads)
-                    way.sent(lsn - 1, sum(map(len, batch.payloads)))
-                    self.plan.sent(fill.copy, lsn - 1, self._clock.monotonic())
-        finally:
-            await ahead.close()
-
-    async def _room(self, way: repair.Way, copy: str) -> bool:
-        """Return once more may be on its way to `copy`; False where it gets nowhere, or is no member any more."""
-        while (ack := self._tracker.copies.get(copy)) is not None:
-            way.reached(ack)
-            if way.has_room():
-                return True
-            before = way.reached_lsn
-            try:
-                async with asyncio.timeout(STALL_S):
-                    while way.reached_lsn == before and copy in self._tracker.copies:
-                        await self._word(copy)
-                        way.reached(self._tracker.copies.get(copy, ack))
-            except TimeoutError:
-                return False
-        return False
-
-    async def _word(self, copy: str) -> None:
-        """Return when the copy said something."""
-        heard = self._heard.setdefault(copy, asyncio.Event())
-        heard.clear()
-        await heard.wait()
 
     def on_ack(self, ack: VolumeCopyAcknowledged) -> None:
         """Take the newest word of a copy, which the tracker has."""
         self.plan.on_ack(ack, self._tracker.epoch, self._clock.monotonic())
-        if (heard := self._heard.get(ack.copy)) is not None:
-            heard.set()
 
     def sources(self, lsn: int, but: str) -> Iterator[str]:
         """Copies of the epoch that have the record at `lsn`, the one that has most first."""
@@ -136,18 +91,13 @@ class Repairer:
             if ack.copy != but and ack.epoch == ack.log_epoch == self._tracker.epoch and ack.complete_lsn >= lsn:
                 yield ack.copy
 
-    async def _from_copy(
-        self, first_lsn: int, last_lsn: int, *, but: str, turn: int, silent: set[str]
-    ) -> list[VolumeRedoBatch]:
-        """Of the copies that have it they take turns; one that does not help is noted in `silent`, and asked last."""
-        sources = list(self.sources(first_lsn, but))
-        sources = sources[turn % len(sources) :] + sources[: turn % len(sources)] if sources else []
-        for source in sorted(sources, key=silent.__contains__):
+    async def _from_copy(self, fill: repair.Fill, lsn: int) -> list[VolumeRedoBatch]:
+        for source in self.sources(lsn, fill.copy):
             try:
-                if batches := await self.read(source, first_lsn, last_lsn):
+                if batches := await self.read(source, lsn, fill.last_lsn):
                     return batches
             except (readers.CopyUnreachableError, readers.CopyDamagedError):
-                silent.add(source)
+                continue
         return []
 
     async def read(self, source: str, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:

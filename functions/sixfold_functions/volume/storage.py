@@ -79,7 +79,9 @@ class StorageService:
         self._log = structlog.get_logger().bind(volume=volume, copy=name)
         self._ack: VolumeCopyAcknowledged | None = None
         self._ack_due = asyncio.Event()
-        self._gossip = gossip.Gossip(copy, bus, registry=registry, clock=clock, acknowledge=self._acknowledge)
+        self._gossip = gossip.Gossip(
+            copy, bus, registry=registry, clock=clock, partition=place.partition, acknowledge=self._acknowledge
+        )
         self._consumed = asyncio.Event()
         self._scrubber = scrubber.Scrubber(copy, bus, registry=registry, clock=clock, report=self._report, pace=pace)
 
@@ -192,8 +194,8 @@ class StorageService:
             if self._ack is not None:
                 await self._publish(self._record(self._ack, self._topics.acks))
 
-    def _record(self, event: Event, topic: str) -> port.NewRecord:
-        record = publisher.record_of(event, source=self._source, clock=self._clock, partition=0)
+    def _record(self, event: Event, topic: str, partition: int = 0) -> port.NewRecord:
+        record = publisher.record_of(event, source=self._source, clock=self._clock, partition=partition)
         return topics.moved(record, topic)
 
     async def _publish(self, record: port.NewRecord) -> None:
@@ -215,6 +217,8 @@ class StorageService:
                     request = self._registry.decode(record.value, record.headers)
                 except ValueError:
                     continue  # not a request
+                if isinstance(request, VolumeReadAnswered):
+                    self._gossip.hear(request)  # to this copy, which had asked
                 if not isinstance(
                     request, VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested | VolumeScrubRequested
                 ):
@@ -227,8 +231,8 @@ class StorageService:
                     await self._reply(self._copy.pages.answer(request))
                 elif isinstance(request, VolumeReadRequested):
                     await pasts.prepare(self._copy, request)
-                    answer = self._copy.answer(request)
-                    await self._reply(msgspec.structs.replace(answer, damaged=self._scrubber.damaged))
+                    answer = msgspec.structs.replace(self._copy.answer(request), damaged=self._scrubber.damaged)
+                    await self._reply(answer, request.answer_partition)
                 else:
                     self._keys_asked.put_nowait(request)
 
@@ -242,15 +246,19 @@ class StorageService:
     async def _report(self, event: VolumeScrubReported) -> None:
         await self._publish(self._record(event, self._topics.read_results))
 
-    async def _reply(self, answer: VolumeReadAnswered | VolumePagesAnswered) -> None:
+    async def _reply(self, answer: VolumeReadAnswered | VolumePagesAnswered, partition: int = -1) -> None:
+        """To the copy that asked, in its `partition`; else to all who ask."""
         try:
-            await self._publish(self._record(answer, self._topics.read_results))
+            if partition < 0:
+                await self._publish(self._record(answer, self._topics.read_results))
+            else:
+                await self._publish(self._record(answer, self._topics.reads, partition))
         except port.RecordTooLargeError as error:
             # Trying again would keep this copy from every later reader.
             self._log.warning("an answer cannot be stored", action="volume.answer.dropped", error=str(error))
             if isinstance(answer, VolumeReadAnswered) and not answer.error:
                 text = f"copy {answer.copy} cannot send what it was asked for: {error}; ask for fewer records"
-                await self._reply(answering.refused(answer, text))
+                await self._reply(answering.refused(answer, text), partition)
 
 
 def say_removed(log: structlog.stdlib.BoundLogger, membership: Membership) -> None:

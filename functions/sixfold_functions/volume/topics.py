@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _GROUP = re.compile(rf"{_NAME.pattern}\.g[1-9][0-9]?")
 DAY_MS = 24 * 3600 * 1000
 ACKS_BYTES_MAX = 256 * 1024 * 1024
-"""Acknowledgements are worth something only while they are new."""
+"""Acknowledgements and answers are worth something only while they are new."""
 BUS_RETRY_S = 0.2
 
 
@@ -35,7 +35,13 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
     return (
         port.TopicSpec(name=topics.redo, partitions=copies, replication=1, replica_zones=zones, grows=True),
         port.TopicSpec(
-            name=topics.reads, partitions=copies, replication=1, replica_zones=zones, retention_ms=DAY_MS, grows=True
+            name=topics.reads,
+            partitions=copies,
+            replication=1,
+            replica_zones=zones,
+            retention_ms=DAY_MS,
+            retention_bytes=ACKS_BYTES_MAX,
+            grows=True,
         ),
         port.TopicSpec(name=topics.acks, partitions=1, retention_ms=DAY_MS, retention_bytes=ACKS_BYTES_MAX),
         port.TopicSpec(name=topics.append, partitions=1),

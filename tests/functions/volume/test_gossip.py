@@ -14,7 +14,8 @@ from tests.functions.volume.test_rejoining import PATIENT, RECORDS, aged
 from tests.support.waiting import eventually
 
 from sixfold.bus import ends, port
-from sixfold_events.volume import VolumeReadAnswered, VolumeReadRequested
+from sixfold_events import Event
+from sixfold_events.volume import VolumeReadAnswered, VolumeReadRequested, VolumeRedoBatch
 from sixfold_functions.volume.client import WriterSettings
 from sixfold_functions.volume.core import gossip, layout
 from sixfold_functions.volume.core.node import Redo, StorageNode
@@ -87,6 +88,21 @@ def test_while_the_writer_fills_nobody_is_asked() -> None:
     at, ask = asked(made, own(24, missing=100), until=60.0, start=30.0)
     made.answered(ask, None, own(24, missing=100))
     assert made.due(own(30, missing=100), at) is None
+
+
+def test_a_copy_that_lacks_much_asks_at_once() -> None:
+    """The writer leaves that to it: first how a peer is, then for all of it, and again for what comes to be lacking."""
+    made = plan()
+    lacking = own(10, missing=10 + TIMING.much_records + 1)
+    first = made.due(lacking, 0.0)
+    assert first is not None
+    made.answered(first, ack(first.peer, 50_000), lacking)
+    assert made.due(lacking, 0.1) == (first.peer, 11, TIMING.much_records + 1)
+    moved = own(5_000, missing=40_000)
+    made.answered(gossip.Ask(first.peer, 11, 4_990), ack(first.peer, 50_000), moved)
+    assert made.due(moved, 0.2) == (first.peer, 5_001, 35_000)
+    patient = plan()
+    assert patient.due(own(10, missing=10 + TIMING.much_records), 0.0) is None
 
 
 def test_where_nobody_helps_questions_become_rare() -> None:
@@ -172,6 +188,17 @@ def test_after_a_bump_without_its_truncation_nothing_is_filled() -> None:
     assert gossip.taken(answer("b1", 9, epoch=E2, log_epoch=E1), [batch(6, 8)], mine) == []
 
 
+async def events(volume: inside.InsideVolume, partition: port.TopicPartition, start: int) -> list[Event]:
+    """What lies in a partition from `start` on."""
+    found = []
+    end = (await volume.bus.offsets(partition)).end
+    async with volume.bus.assign([partition]) as consumer:
+        await consumer.seek(partition, max(start, (await volume.bus.offsets(partition)).start))
+        async for records in ends.read_up_to(consumer, {partition: end}):
+            found += [volume.registry.decode(record.value, record.headers) for record in records]
+    return found
+
+
 async def test_a_copy_that_was_down_is_level_without_a_writer(tmp_path: Path) -> None:
     """A thousand records came while it was down, its partition forgot them, and nobody writes any more."""
     async with aged(tmp_path) as volume:
@@ -205,6 +232,42 @@ async def test_a_copy_that_lost_its_folder_is_filled_without_a_writer_and_counts
         assert await volume.is_level(80)
 
 
+async def test_a_copy_that_lacks_much_gets_it_from_its_peers_and_the_end_from_the_writer(tmp_path: Path) -> None:
+    """While appends go on: what a new copy lacks passes the bus once, from several peers, in partitions of its own."""
+    record = b"x" * 400
+    async with aged(tmp_path) as volume:
+        async with volume.writer(settings=PATIENT) as writer:
+            for _ in range(15):
+                last = await writer.append([record] * 1000)
+            await eventually(lambda: volume.is_level(last.last_lsn), "all have all")
+            await volume.lose("c1")
+            redo = port.TopicPartition(layout.topics("default").redo, layout.PARTITION["c1"])
+            results = port.TopicPartition(layout.topics("default").read_results, 0)
+            before = (await volume.bus.offsets(redo)).end, (await volume.bus.offsets(results)).end
+            sent: list[int] = []
+
+            async def going_on() -> bool:
+                sent.append((await writer.append([b"meanwhile"])).last_lsn)
+                return await volume.is_level(sent[-1])
+
+            await volume.start("c1")
+            await eventually(going_on, "the copy is level and counts", 60.0)
+            async with volume.client() as client:
+                found = await client.read(81, 1000, copy="c1", timeout_s=10.0)
+            assert found.payloads == [record] * 1000
+        batches = [each for each in await events(volume, redo, before[0]) if isinstance(each, VolumeRedoBatch)]
+        assert sum(len(each.payloads) for each in batches) < 5_000, "it lacked 15,080 records"
+        to_all = [each for each in await events(volume, results, before[1]) if isinstance(each, VolumeReadAnswered)]
+        assert sum(len(batch) for each in to_all for batch in each.batches) < 2_000_000, "it lacked 6,000,000 bytes"
+        asked = [
+            event
+            for place in layout.PLACES
+            for event in await events(volume, port.TopicPartition(layout.topics("default").reads, place.partition), 0)
+        ]
+        answered = {event.copy for event in asked if isinstance(event, VolumeReadAnswered) and event.batches}
+        assert len(answered) > 1, "several peers served"
+
+
 async def test_copies_that_lack_nothing_ask_for_nothing(tmp_path: Path) -> None:
     """While appends go on: at most how the others are, each copy once after its start."""
     async with inside.opened(tmp_path) as volume:
@@ -213,13 +276,10 @@ async def test_copies_that_lack_nothing_ask_for_nothing(tmp_path: Path) -> None:
             for _ in range(300):
                 last = await writer.append([b"x"])
             await eventually(lambda: volume.is_level(last.last_lsn), "all have all")
-        asked_for = []
-        for partition in range(len(layout.COPIES)):
-            at = port.TopicPartition(layout.topics("default").reads, partition)
-            end = (await volume.bus.offsets(at)).end
-            async with volume.bus.assign([at]) as consumer:
-                await consumer.seek(at, 0)
-                async for records in ends.read_up_to(consumer, {at: end}):
-                    asked_for += [volume.registry.decode(record.value, record.headers) for record in records]
+        asked_for = [
+            event
+            for place in layout.PLACES
+            for event in await events(volume, port.TopicPartition(layout.topics("default").reads, place.partition), 0)
+        ]
         assert asked_for, "those of is_level, at least"
         assert {event.count for event in asked_for if isinstance(event, VolumeReadRequested)} == {0}

@@ -6,9 +6,9 @@ import asyncio
 import random
 
 import pytest
-from tests.functions.volume.making import batch
+from tests.functions.volume.making import ack, batch
 
-from sixfold_events.volume import VolumeRedoBatch
+from sixfold_events.volume import VolumeReadAnswered, VolumeRedoBatch
 from sixfold_functions.volume import answering, readahead
 
 LAST = 3000
@@ -32,7 +32,7 @@ class Copies:
     def _last(each: VolumeRedoBatch) -> int:
         return each.first_lsn + len(each.payloads) - 1
 
-    async def read(self, first_lsn: int, last_lsn: int, *, turn: int) -> list[VolumeRedoBatch]:
+    async def read(self, first_lsn: int, last_lsn: int, *, turn: int) -> readahead.Part:
         assert first_lsn <= last_lsn
         self.asked.append((first_lsn, last_lsn))
         self.under_way += 1
@@ -49,7 +49,8 @@ class Copies:
             if found and sum(len(held.payloads) for held in found) + len(each.payloads) > 50:
                 break
             found.append(each)
-        return found
+        answer = VolumeReadAnswered(volume="default", copy="a1", request_id="r", status=ack("a1", LAST))
+        return readahead.Part(answer, found)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -58,10 +59,12 @@ async def test_every_record_is_given_in_order_while_several_answers_are_on_their
 ) -> None:
     """Whatever the batches' sizes, and wherever an answer ends; what is held is bounded."""
     copies = Copies(seed, monkeypatch=monkeypatch)
-    ahead = readahead.ReadAhead(copies.read, LAST, readable_lsn=lambda: LAST - 100)
+    ahead = readahead.ReadAhead(copies.read, LAST)
     lsn, payloads = 1, []
     while lsn <= LAST:
-        for each in await ahead.next(lsn):
+        part = await ahead.next(lsn)
+        assert part is not None
+        for each in part.batches:
             assert each.first_lsn <= lsn, "nothing is left out"
             payloads += each.payloads[lsn - each.first_lsn :]
             lsn = max(lsn, each.first_lsn + len(each.payloads))
@@ -74,7 +77,7 @@ async def test_every_record_is_given_in_order_while_several_answers_are_on_their
 async def test_what_nobody_wants_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """No question stays behind."""
     copies = Copies(1, monkeypatch=monkeypatch)
-    ahead = readahead.ReadAhead(copies.read, LAST, readable_lsn=lambda: LAST)
+    ahead = readahead.ReadAhead(copies.read, LAST)
     await ahead.next(1)
     await ahead.next(51)
     await ahead.close()

@@ -7,7 +7,7 @@ from tests.functions.volume.making import E1, E2, E3, ack
 
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.recovery import TRANSITIONS, Happened, Recovery, State
-from sixfold_functions.volume.core.repair import Fill, RepairPlan, Way
+from sixfold_functions.volume.core.repair import Fill, RepairPlan
 from sixfold_functions.volume.core.tracker import QuorumTracker, Standing, standing
 
 COPIES = ("a1", "a2", "b1", "b2", "c1", "c2")
@@ -159,20 +159,20 @@ def test_more_follows_once_all_that_was_sent_is_there() -> None:
     assert plan.due(known, 3.6) == [Fill("a1", 501, 1000)]
 
 
-def test_what_is_on_its_way_to_a_copy_is_counted_until_the_copy_has_it() -> None:
-    """By what it says to lack first: what it cannot connect yet arrived all the same."""
-    way = Way(10)
-    way.sent(5, 8)
-    assert way.has_room()
-    way.sent(9, 8)
-    assert not way.has_room()
-    way.reached(ack("a1", 0, missing=(5, 99)))
-    assert not way.has_room(), "LSN 5 is lacking"
-    way.reached(ack("a1", 0, missing=(6, 99)))
-    assert way.has_room()
-    way.sent(12, 8)
-    way.reached(ack("a1", 12))
-    assert (way.has_room(), way.reached_lsn) == (True, 12)
+def test_a_copy_that_lacks_much_is_left_to_its_peers_unless_that_comes_to_a_halt() -> None:
+    """Through the writer it would pass the bus twice; what is left in the end is the writer's again."""
+    plan = RepairPlan(patience_s=0.2, much_records=500, much_s=3.0)
+    for second in range(10):
+        known = {"a1": ack("a1", 0, missing=(1 + 10 * second, 1000))}
+        plan.on_ack(known["a1"], E1, float(second))
+        assert plan.due(known, second + 0.9) == []
+    assert plan.due(known, 11.9) == []
+    assert plan.due(known, 12.1) == [Fill("a1", 91, 1000)]
+    plan = RepairPlan(patience_s=0.2, much_records=500, much_s=3.0)
+    for at, first in ((0.0, 1), (1.0, 900)):
+        known = {"a1": ack("a1", 0, missing=(first, 1000))}
+        plan.on_ack(known["a1"], E1, at)
+    assert plan.due(known, 1.3) == [Fill("a1", 900, 1000)]
 
 
 def test_what_goes_on_to_be_sent_is_given_time_to_arrive() -> None:

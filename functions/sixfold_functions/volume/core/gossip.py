@@ -1,7 +1,8 @@
 """Gossip: a copy gets what it lacks from another one, without the writer.
 
-The writer fills gaps as well (`repair`), and sooner: a copy asks only where its gap has lasted for a while in which
-nothing below it came. It asks one question at a time: first how a peer is, then for its batches. It takes them from a
+The writer fills gaps as well (`repair`), and small ones sooner: a copy asks only where its gap has lasted for a while in
+which nothing below it came, or is large. It asks one question at a time (but for a large gap's batches, which the shell
+asks of several peers at once): first how a peer is, then for its batches. It takes them from a
 peer whose records are a prefix of its epoch's volume, and only as what that epoch's writer would have sent: the same
 batch in the epoch's name. So gossip is one more way on which a record may come late or twice, and the copy's own rules
 decide what counts.
@@ -25,6 +26,7 @@ from sixfold_events.volume import (
     VolumeReadAnswered,
     VolumeRedoBatch,
 )
+from sixfold_functions.volume.core import repair
 from sixfold_functions.volume.core.node import Redo, StorageNode
 
 
@@ -38,6 +40,8 @@ class Timing:
     retry_s: float = 2.0
     """After nobody could help, doubled each time."""
     retry_s_max: float = 60.0
+    much_records: int = repair.MUCH_RECORDS
+    """A copy that lacks more asks at once: the writer leaves that to it."""
     checks_max: int = 6
     """How often a copy that has just started looks for peers that did not answer: they may be starting too."""
 
@@ -62,6 +66,11 @@ class Own(NamedTuple):
     """What it has without a gap."""
     missing_last_lsn: int
     """Last LSN that it knows to lack; 0 for none."""
+
+    @property
+    def missing(self) -> int:
+        """How many records it knows to lack in its first gap."""
+        return max(self.missing_last_lsn - self.reached_lsn, 0)
 
     @property
     def lacks(self) -> bool:
@@ -156,7 +165,7 @@ class GossipPlan:
         moved = self._moved(mine, checking=checking)
         self._last = mine
         if moved:
-            self._rest(now, self._patience())
+            self._rest(now, self._patience(mine))
         if not (mine.lacks or checking):
             self._round = None
             return None
@@ -178,9 +187,13 @@ class GossipPlan:
             return True
         return checking and not mine.lacks and mine.position != last.position
 
-    def _patience(self) -> float:
+    def _patience(self, mine: Own) -> float:
         self._failed = 0
-        return self._timing.patience_s * (1 + self._rng.random())
+        return 0.0 if self.is_much(mine.missing) else self._timing.patience_s * (1 + self._rng.random())
+
+    def is_much(self, records: int) -> bool:
+        """Whether so many are asked of several peers at once, and without patience."""
+        return records > self._timing.much_records
 
     def _rest(self, now: float, wait_s: float) -> None:
         self._round, self._since, self._wait_s = None, now, wait_s

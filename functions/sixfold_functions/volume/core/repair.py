@@ -3,17 +3,21 @@
 A gap may close by itself (batches may overtake each other), so it must persist before it is filled. What was sent is
 given time to arrive: more follows once the copy has all of it, or again what it lacks if it shows no progress. A copy
 that says nothing any more is down or far behind, so it gets a word now and then and no data until it answers.
+A copy that lacks much gets it from its peers (`gossip`), unless that comes to a halt.
 """
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume.core.tracker import Standing, standing
+
+MUCH_RECORDS = 10_000
+"""A copy that lacks more gets it from its peers: through the writer it would pass the bus twice. Half a second of a busy
+volume's records, so what a copy lacks because it was slow comes from the writer's memory."""
 
 
 class Fill(NamedTuple):
@@ -55,9 +59,18 @@ class RepairPlan:
     """Decides from acknowledgements and time; the shell reads from a copy that has the records and sends them."""
 
     def __init__(
-        self, *, patience_s: float = 0.2, retry_s: float = 2.0, behind_s: float = 2.0, silence_s_max: float = 60.0
+        self,
+        *,
+        patience_s: float = 0.2,
+        retry_s: float = 2.0,
+        behind_s: float = 2.0,
+        silence_s_max: float = 60.0,
+        much_records: int = MUCH_RECORDS,
+        much_s: float = 3.0,
     ) -> None:
         self._patience_s = {Standing.CURRENT: patience_s, Standing.FILLING: 0.0, Standing.BEHIND: behind_s}
+        self._much_records, self._much_s = much_records, much_s
+        """Without progress for so long a copy that lacks much is filled after all."""
         self._retry_s = retry_s
         self._silence_s_max = silence_s_max
         self._gaps: dict[str, _Gap] = {}
@@ -96,9 +109,9 @@ class RepairPlan:
         """What to send now, but not to `busy` copies; each is then not due again until progress or a while."""
         fills = []
         for copy, gap in self._gaps.items():
-            if copy in busy or not self._is_due(gap, now):
-                continue
             ack = acks[copy]
+            if copy in busy or not self._is_due(gap, ack, now):
+                continue
             if gap.tried_at is not None and gap.heard_at <= gap.tried_at:
                 gap.silent += 1
                 fills.append(Fill(copy, truncation=True))
@@ -111,10 +124,13 @@ class RepairPlan:
             gap.tried_at, gap.sent_lsn = now, 0
         return fills
 
-    def _is_due(self, gap: _Gap, now: float) -> bool:
+    def _is_due(self, gap: _Gap, ack: VolumeCopyAcknowledged, now: float) -> bool:
         if gap.tried_at is None:
+            patience_s = self._patience_s[gap.need.where]
+            if gap.need.first_lsn and ack.missing_last_lsn - ack.missing_first_lsn >= self._much_records:
+                patience_s = max(patience_s, self._much_s)
             continues = gap.sent_lsn > 0
-            return continues or now - gap.since >= self._patience_s[gap.need.where]
+            return continues or now - gap.since >= patience_s
         wait_s: float = min(self._retry_s * 2**gap.silent, self._silence_s_max)
         return now - max(gap.tried_at, gap.since) >= wait_s
 
@@ -130,29 +146,3 @@ class RepairPlan:
     def copies(self) -> list[str]:
         """Copies that lack something."""
         return sorted(self._gaps)
-
-
-class Way:
-    """What is on its way to a copy that is filled: sent, and not heard to have arrived."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes = 0
-        self._parts: collections.deque[tuple[int, int]] = collections.deque()
-        self.reached_lsn = 0
-        """The copy has everything up to here, perhaps not connected yet."""
-
-    def sent(self, last_lsn: int, size: int) -> None:
-        """`size` bytes that end with `last_lsn` are on their way."""
-        self._parts.append((last_lsn, size))
-        self._bytes += size
-
-    def reached(self, ack: VolumeCopyAcknowledged) -> None:
-        """The copy says this."""
-        self.reached_lsn = ack.missing_first_lsn - 1 if ack.missing_last_lsn else ack.complete_lsn
-        while self._parts and self._parts[0][0] <= self.reached_lsn:
-            self._bytes -= self._parts.popleft()[1]
-
-    def has_room(self) -> bool:
-        """Whether more may be sent."""
-        return self._bytes < self._bytes_max
