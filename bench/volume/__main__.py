@@ -22,7 +22,7 @@ from bench.runtime import scale
 from bench.runtime.lab import Lab
 from bench.runtime.outcome import Outcome
 from bench.runtime.sides import SideError
-from bench.volume import appends, bars, debian, flatness, lag, pins, recovery, replacing, restored, turns
+from bench.volume import appends, bars, debian, flatness, lag, pins, recovery, replacing, restored, right, turns
 from sixfold.bus import open_bus
 
 Part = Callable[[Lab, int | None], Awaitable[Outcome]]
@@ -32,6 +32,7 @@ PARTS: tuple[tuple[tuple[str, ...], Part], ...] = (
     (("recovery_s",), recovery.recovery),
     (replacing.RESULTS, replacing.replacing),
     (restored.RESULTS, restored.restored),
+    (right.RESULTS, right.right),
     (("flat_volume",), flatness.flatness),
 )
 """The results in the order in which they are measured. A part is given the lab, and the broker's pid where it is ours."""

@@ -41,6 +41,7 @@ BARS: dict[str, Bar] = {
     "recovery_s": Bar("<", 5),
     "replace_1gb_s": Bar("<", 60),
     "restore_1gb_s": Bar("<", 60),
+    "restore_right_seconds": Bar(">=", 600),
     "flat_volume": Bar("<=", 1.15),
 }
 
