@@ -18,6 +18,7 @@ from sixfold_functions.volume.backup import archive, service, settings, store, v
 from sixfold_functions.volume.client import PageVolume, WriterSettings
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.membership import Membership
+from sixfold_functions.volume.pages.asking import PageReader
 
 PAGE = 512
 PATIENT = WriterSettings(append_timeout_s=60.0, takeover_timeout_s=60.0)
@@ -75,8 +76,9 @@ async def test_everyone_learns_of_a_replacement_while_it_runs_and_after(tmp_path
                 assert all_of_it.records == applied.records
 
             await eventually(lambda: volume.is_level(done.last_lsn), "all are level", 60.0)
-            await eventually(lambda: "a3" in pages._sources(done.last_lsn), "pages are read from the new copy, too")
-            assert "a2" not in pages._sources(0)
+            asking = PageReader(writer)
+            await eventually(lambda: "a3" in asking.sources(done.last_lsn), "pages are read from the new copy, too")
+            assert "a2" not in asking.sources(0)
             answer = await writer.reader.ask_pages("a3", [3, 9], lsn=done.last_lsn, epoch=writer.epoch, timeout_s=30.0)
             assert answer.contents == [b"x" * PAGE, bytes([9]) * PAGE] == await pages.read([3, 9])
 
