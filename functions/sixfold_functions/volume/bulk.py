@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -17,6 +17,13 @@ PART_RECORDS_MAX = 200
 PART_BYTES_MAX = 262_144
 REQUESTS_MAX = 4
 """Requests under way at once; they are appended in order all the same."""
+
+
+class Takes(Protocol):
+    """A client of a volume, of however many groups."""
+
+    async def append(self, records: Sequence[bytes], *, timeout_s: float = 10.0) -> client.AppendResult:
+        """Append `records` as one unit through the volume's writer."""
 
 
 class Part(NamedTuple):
@@ -93,7 +100,7 @@ def parts(records: Sequence[bytes], *, skip: int = 0) -> list[Part]:
 
 
 async def append(
-    volume: client.VolumeClient,
+    volume: Takes,
     parts: Sequence[Part],
     *,
     timeout_s: float,

@@ -107,9 +107,27 @@ class VolumeClient:
         """The volume's copies, as its writers announced them last."""
         return self._roster.membership
 
+    @property
+    def announced(self) -> VolumeDurableAdvanced | None:
+        """What the writer announced last."""
+        return self._announced
+
+    @property
+    def reader(self) -> readers.CopyReader:
+        """Asks single copies."""
+        return self._reader
+
     async def __aenter__(self) -> Self:
         await self._bus.create_topics(topics.specs(self.volume))
         await self._reader.__aenter__()
+        await self._begin_listening()
+        if self._roster.plan is not None:
+            await self._end_listening()
+            await self._reader.__aexit__(None, None, None)
+            raise errors.SpreadError(self.volume, self._roster.plan.groups)
+        return self
+
+    async def _begin_listening(self) -> None:
         for record in await topics.last_records(self._bus, self._topics.durable, 1):
             self._hear(record)
         members = rosters.partition(self.volume)
@@ -121,15 +139,17 @@ class VolumeClient:
         await consumer.seek(self._durable, end)
         await consumer.seek(members, told)
         self._listener = asyncio.create_task(self._listen(consumer), name="volume-durable")
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._end_listening()
+        await self._reader.__aexit__(None, None, None)
+
+    async def _end_listening(self) -> None:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
-        await self._reader.__aexit__(None, None, None)
 
     async def _listen(self, consumer: port.Consumer) -> None:
         try:
@@ -201,9 +221,13 @@ class VolumeClient:
             pass
         finally:
             self._asked.pop(request.request_id, None)
+        raise await self._unanswered(timeout_s)
+
+    async def _unanswered(self, timeout_s: float) -> errors.QuorumLostError:
+        """Why an append may not have become durable."""
         answers = await self._reader.ask_all()
         hint = "" if len(answers) < 4 else " Is its writer running (volume.writer in `sixfold status`)?"
-        raise errors.QuorumLostError(
+        return errors.QuorumLostError(
             f"an append is not durable after {timeout_s:g} s",
             answers,
             volume=self.volume,

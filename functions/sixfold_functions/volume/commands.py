@@ -19,9 +19,13 @@ from sixfold_functions.volume.backup import commands as backups
 from sixfold_functions.volume.backup import reports
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.encryption import commands as keys
+from sixfold_functions.volume.groups import commands as groups
+from sixfold_functions.volume.groups import plans
+from sixfold_functions.volume.groups.client import GroupedState
 
 app = typer.Typer(no_args_is_help=True, help="The quorum volume: six copies in three zones.")
 keys.add_to(app)
+groups.add_to(app)
 
 app.command()(scrub_command.scrub)
 
@@ -95,7 +99,9 @@ async def _append(
         started = process.clock.monotonic()
         with Progress(*columns, console=common.errors, transient=True, disable=hidden) as progress:
             task = progress.add_task("appending", total=total)
-            async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
+            async with await plans.open_client(
+                bus, registry=process.registry, clock=process.clock, volume=name
+            ) as volume:
                 done = await bulk.append(
                     volume, parts, timeout_s=timeout_s, progress=lambda count: progress.advance(task, count)
                 )
@@ -130,7 +136,7 @@ def read(
 async def _read(ctx: typer.Context, name: str, start: int, count: int, copy: str | None) -> client.ReadResult:
     async with common.process(ctx) as process:
         bus = process.require_bus()
-        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
+        async with await plans.open_client(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
             return await volume.read(start, count, copy=copy)
 
 
@@ -141,18 +147,22 @@ app.command()(following.follow)
 def show_status(
     ctx: typer.Context, volume: VolumeOption = layout.DEFAULT_VOLUME, as_json: common.JsonOption = False
 ) -> None:
-    """Draw the six copies in their zones, with their LSNs and the durable line.
+    """Draw the six copies in their zones, with their LSNs and the durable line; of several groups one by one.
 
     Example:  sixfold volume status
     """
     found = common.run(_status(ctx, volume))
-    common.show(found, as_json=as_json, render=lambda: drawing.volume(found))
+    common.show(
+        found,
+        as_json=as_json,
+        render=lambda: groups.state(found) if isinstance(found, GroupedState) else drawing.volume(found),
+    )
 
 
-async def _status(ctx: typer.Context, name: str) -> status.VolumeState:
+async def _status(ctx: typer.Context, name: str) -> status.VolumeState | GroupedState:
     async with common.process(ctx) as process:
         bus = process.require_bus()
-        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
+        async with await plans.open_client(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
             return await volume.status()
 
 
@@ -170,6 +180,7 @@ def replace(
     undo: Annotated[bool, typer.Option("--undo", help="Go back to COPY, whose replacement is not complete.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the writer.")] = 10.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return as soon as it has begun.")] = False,
+    volume: VolumeOption = layout.DEFAULT_VOLUME,
     as_json: common.JsonOption = False,
 ) -> None:
     """Replace a copy by a new one in its zone while appends go on; it counts once it is level, and COPY leaves then.
@@ -178,7 +189,7 @@ def replace(
 
     Example:  sixfold volume replace a2
     """
-    done, note = common.run(_replace(ctx, copy, undo=undo, timeout_s=timeout, wait=not no_wait, quiet=as_json))
+    done, note = common.run(_replace(ctx, volume, copy, undo=undo, timeout_s=timeout, wait=not no_wait, quiet=as_json))
     if note and not as_json:
         common.errors.print(note)
     common.show(done, as_json=as_json, render=lambda: _replaced(done))
@@ -193,14 +204,14 @@ def _replaced(done: replacing.Replaced) -> str:
 
 
 async def _replace(
-    ctx: typer.Context, copy: str, *, undo: bool, timeout_s: float, wait: bool, quiet: bool
+    ctx: typer.Context, name: str, copy: str, *, undo: bool, timeout_s: float, wait: bool, quiet: bool
 ) -> tuple[replacing.Replaced, str]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     async with common.process(ctx) as process:
         bus = process.require_bus()
-        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock) as volume:
+        async with client.VolumeClient(bus, registry=process.registry, clock=process.clock, volume=name) as volume:
             begun = await replacing.begin(volume, copy, undo=undo, timeout_s=timeout_s)
-            note = "" if undo else await _start_process(ctx, begun.replacement)
+            note = "" if undo else await _start_process(ctx, name, begun.replacement)
             if not wait:
                 return begun, note
             if note:
@@ -215,12 +226,13 @@ async def _replace(
                 return await replacing.watch(volume, begun, clock=process.clock, progress=look), ""
 
 
-async def _start_process(ctx: typer.Context, copy: str) -> str:
+async def _start_process(ctx: typer.Context, name: str, copy: str) -> str:
     """Have the running system start the new copy; what its user must do where it cannot."""
     try:
-        await control.request(common.settings(ctx).data_dir, "start", [f"volume.storage.{copy}"])
+        await control.request(common.settings(ctx).data_dir, "start", [f"{_prefix(name)}{copy}"])
     except errors.SixfoldError:
-        return f"start the new copy where it is to live: sixfold run volume.storage --copy {copy}"
+        which = "" if name == layout.DEFAULT_VOLUME else f" --volume {name}"
+        return f"start the new copy where it is to live: sixfold run volume.storage --copy {copy}{which}"
     return ""
 
 
@@ -228,39 +240,55 @@ Names = Annotated[list[str], typer.Argument(help="Zones (a, b, c), copies (a1 â€
 
 
 @app.command()
-def stop(ctx: typer.Context, names: Names, as_json: common.JsonOption = False) -> None:
+def stop(
+    ctx: typer.Context,
+    names: Names,
+    volume: VolumeOption = layout.DEFAULT_VOLUME,
+    as_json: common.JsonOption = False,
+) -> None:
     """Stop storage nodes of the running system, as if their zone or machine had failed.
 
     Example:  sixfold volume stop a
     """
-    _control(ctx, "stop", names, as_json=as_json)
+    _control(ctx, "stop", volume, names, as_json=as_json)
 
 
 @app.command()
-def start(ctx: typer.Context, names: Names, as_json: common.JsonOption = False) -> None:
+def start(
+    ctx: typer.Context,
+    names: Names,
+    volume: VolumeOption = layout.DEFAULT_VOLUME,
+    as_json: common.JsonOption = False,
+) -> None:
     """Start storage nodes again; they catch up by themselves.
 
     Example:  sixfold volume start all
     """
-    _control(ctx, "start", names, as_json=as_json)
+    _control(ctx, "start", volume, names, as_json=as_json)
 
 
-def _control(ctx: typer.Context, action: control.Action, names: list[str], *, as_json: bool) -> None:
-    states: dict[str, Any] = common.run(_controlled(ctx, action, names))
+def _control(ctx: typer.Context, action: control.Action, volume: str, names: list[str], *, as_json: bool) -> None:
+    states: dict[str, Any] = common.run(_controlled(ctx, action, volume, names))
     common.show(states, as_json=as_json, render=lambda: "\n".join(f"{name}: {state}" for name, state in states.items()))
 
 
-async def _controlled(ctx: typer.Context, action: control.Action, names: list[str]) -> dict[str, Any]:
-    processes = [f"volume.storage.{copy}" for copy in roster.named(names, await _places(ctx))]
+async def _controlled(ctx: typer.Context, action: control.Action, volume: str, names: list[str]) -> dict[str, Any]:
+    prefix = _prefix(volume)
+    processes = [f"{prefix}{copy}" for copy in roster.named(names, await _places(ctx, prefix))]
     return await control.request(common.settings(ctx).data_dir, action, processes)
 
 
-async def _places(ctx: typer.Context) -> tuple[layout.Place, ...]:
+def _prefix(volume: str) -> str:
+    """Of the names of a volume's storage processes."""
+    return "volume.storage." if volume == layout.DEFAULT_VOLUME else f"volume.storage.{volume}."
+
+
+async def _places(ctx: typer.Context, prefix: str) -> tuple[layout.Place, ...]:
     """The copies whose processes the running system has; the first six where none runs."""
     try:
         found = await control.ask(common.settings(ctx).data_dir, "status")
     except control.NoSystemError:
         return layout.PLACES
-    prefix = "volume.storage."
-    copies = [each.name.removeprefix(prefix) for each in found.processes if each.name.startswith(prefix)]
+    names = [each.name.removeprefix(prefix) for each in found.processes if each.name.startswith(prefix)]
+    copies = [name for name in names if "." not in name]
     return tuple(layout.Place(copy, copy[:1], number) for number, copy in enumerate(copies)) or layout.PLACES

@@ -88,8 +88,10 @@ class SpreadError(VolumeError, errors.UsageError):
 
     def __init__(self, volume: str, groups: int) -> None:
         super().__init__(
-            f"volume {volume} is spread over {groups} groups (sixfold volume plan --volume {volume}); in Python use "
-            f"`open_writer(bus, volume={volume!r}, …)`, GroupedReplica, GroupedPageVolume"
+            f"volume {volume} is spread over {groups} groups, and this is for volumes of one group. `sixfold volume` "
+            f"appends to it, reads and follows it and shows its status; name a group, such as {volume}{layout.GROUP}1, to "
+            "replace, scrub or stop its copies. In Python: open_writer, open_client, open_replica, GroupedPageVolume. "
+            "Backups, restores and clones of such a volume are not there yet"
         )
 
 

@@ -15,7 +15,7 @@ from sixfold.process import Process
 from sixfold_functions.volume import drawing
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.replica import ConsistencyPoint
-from sixfold_functions.volume.replica import VolumeReplica
+from sixfold_functions.volume.groups import plans
 
 
 def follow(
@@ -24,6 +24,7 @@ def follow(
         int | None, typer.Option("--from", min=1, help="LSN of the first record; else what is new.")
     ] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many records.")] = None,
+    volume: Annotated[str, typer.Option("--volume", help="Which volume.")] = layout.DEFAULT_VOLUME,
     as_json: common.JsonOption = False,
 ) -> None:
     """Print records as they become visible at a read replica, which this command is; Ctrl-C ends it.
@@ -32,10 +33,10 @@ def follow(
 
     Example:  sixfold volume follow --from 1 --count 3
     """
-    common.run(_follow(ctx, start, count, as_json=as_json))
+    common.run(_follow(ctx, volume, start, count, as_json=as_json))
 
 
-async def _follow(ctx: typer.Context, start: int | None, count: int | None, *, as_json: bool) -> None:
+async def _follow(ctx: typer.Context, volume: str, start: int | None, count: int | None, *, as_json: bool) -> None:
     enough = asyncio.Event()
     left = count
 
@@ -53,11 +54,12 @@ async def _follow(ctx: typer.Context, start: int | None, count: int | None, *, a
             enough.set()
 
     async with common.process(ctx) as process:
-        replica = VolumeReplica(
+        replica = await plans.open_replica(
             process.require_bus(),
             registry=process.registry,
             clock=process.clock,
             apply=show,
+            volume=volume,
             start_lsn=None if start is None else start - 1,
         )
         async with replica:
@@ -69,7 +71,7 @@ async def _follow(ctx: typer.Context, start: int | None, count: int | None, *, a
             await _until(replica, enough)
 
 
-async def _until(replica: VolumeReplica, stopping: asyncio.Event) -> None:
+async def _until(replica: plans.AnyReplica, stopping: asyncio.Event) -> None:
     """Return once `stopping` is set. Raises what ended the replica."""
     ended, stopped = asyncio.create_task(replica.ended()), asyncio.create_task(stopping.wait())
     try:
@@ -91,7 +93,7 @@ async def run(process: Process) -> None:
     name = process.options.get("replica", "").strip()
     if not name:
         raise errors.UsageError("--replica: expected a name for it, such as r1; sixfold volume status shows it by that")
-    replica = VolumeReplica(
+    replica = await plans.open_replica(
         process.require_bus(),
         registry=process.registry,
         clock=process.clock,

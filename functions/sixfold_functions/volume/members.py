@@ -14,7 +14,7 @@ from sixfold import clock as clocks
 from sixfold import publisher
 from sixfold.bus import port
 from sixfold_events.volume import VolumeCopyAcknowledged, VolumeMembersAnnounced, VolumeReplaceRequested
-from sixfold_functions.volume import errors, reader, roster, topics
+from sixfold_functions.volume import reader, roster, topics
 from sixfold_functions.volume.core import changing
 from sixfold_functions.volume.core.membership import Membership, MembershipError, event_of, of_event
 from sixfold_functions.volume.core.recovery import State
@@ -41,9 +41,9 @@ class Members:
     async def load(self) -> None:
         """Begin with what was announced last, and with the newest epoch that a copy spoke of."""
         writer = self._writer
-        self._roster, self._read_from = await roster.load(writer.bus, writer.registry, writer.volume)
-        if (plan := self._roster.plan) is not None:
-            raise errors.SpreadError(writer.volume, plan.groups)
+        self._roster, self._read_from = await roster.load_alone(
+            writer.bus, writer.registry, writer.volume
+        )
         hint = self._roster.membership
         await roster.grow(writer.bus, writer.volume, hint)
         writer.recovery.membership = hint

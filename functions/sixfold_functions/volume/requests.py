@@ -16,8 +16,8 @@ from sixfold.bus import port
 from sixfold.process import Process
 from sixfold_events.volume import VolumeAppendRequested
 from sixfold_functions.volume import announcer, topics
-from sixfold_functions.volume import writer as writers
 from sixfold_functions.volume.core import layout, sequencer
+from sixfold_functions.volume.groups import plans
 
 REQUEST_ID_CHARACTERS_MAX = 200
 """A batch and an announcement name two thousand requests and must stay below a topic's record limit."""
@@ -26,7 +26,7 @@ REQUEST_ID_CHARACTERS_MAX = 200
 class AppendRequests:
     """Feeds a writer from `volume.append`."""
 
-    def __init__(self, writer: writers.VolumeWriter) -> None:
+    def __init__(self, writer: plans.AnyWriter) -> None:
         self._writer = writer
         self._partition = port.TopicPartition(writer.topics.append, 0)
         self._log = structlog.get_logger().bind(volume=writer.volume)
@@ -74,7 +74,7 @@ class AppendRequests:
 async def run(process: Process) -> None:
     """The service's entry: `sixfold run volume.writer`. Ends with StaleWriterError once another writer takes over."""
     volume = process.options.get("volume", layout.DEFAULT_VOLUME)
-    writer = writers.VolumeWriter(
+    writer = await plans.open_writer(
         process.require_bus(), registry=process.registry, name=process.name, volume=volume, clock=process.clock
     )
     await writer.start()

@@ -18,6 +18,7 @@ from sixfold import errors
 from sixfold.bus import ends, port
 from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeMembersAnnounced, VolumePlanned, VolumeReplaceRequested
+from sixfold_functions.volume import errors as failures
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.membership import FIRST, Membership, of_event
@@ -76,6 +77,14 @@ async def load(bus: port.Bus, registry: Registry, volume: str) -> tuple[Roster, 
     return roster, end
 
 
+async def load_alone(bus: port.Bus, registry: Registry, volume: str) -> tuple[Roster, int]:
+    """As `load`. Raises SpreadError for a volume of several groups, which is used by what knows its plan."""
+    roster, end = await load(bus, registry, volume)
+    if roster.plan is not None:
+        raise failures.SpreadError(volume, roster.plan.groups)
+    return roster, end
+
+
 class Listener:
     """Tells `use` who the members are: once when it is entered, then at each change. Use as an async context manager."""
 
@@ -102,7 +111,7 @@ class Listener:
         return self._roster.membership
 
     async def __aenter__(self) -> Self:
-        self._roster, told = await load(self._bus, self._registry, self._volume)
+        self._roster, told = await load_alone(self._bus, self._registry, self._volume)
         self._use(self.membership)
         place = partition(self._volume)
         consumer = self._bus.assign([place], start=port.LATEST)

@@ -108,7 +108,7 @@ async def _scrub(ctx: typer.Context, names: list[str], *, quiet: bool) -> list[R
 async def _members(process: Process, volume: str) -> Membership:
     bus = process.require_bus()
     await bus.create_topics(topics.specs(volume))
-    return (await roster.load(bus, process.registry, volume))[0].membership
+    return (await roster.load_alone(bus, process.registry, volume))[0].membership
 
 
 async def ask(

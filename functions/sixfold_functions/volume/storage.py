@@ -278,7 +278,7 @@ async def run(process: Process) -> None:
     pace = scrubber.pace_of(process.options.get("scrub-mb-per-s") or os.environ.get("SIXFOLD_VOLUME_SCRUB_MB_PER_S"))
     bus, disk, folder = process.require_bus(), disks.OsDisk(), folder_of(process.data_dir, volume, name)
     await bus.create_topics(topics.specs(volume))
-    announced = (await roster.load(bus, process.registry, volume))[0].membership
+    announced = (await roster.load_alone(bus, process.registry, volume))[0].membership
     place = announced.place(name)
     if place is None:
         raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(announced.members)}")

@@ -144,7 +144,7 @@ async def _verify(ctx: typer.Context, url: str, volume: str, *, deep: bool) -> v
             return found
         bus, registry = process.require_bus(), process.registry
         async with readers.CopyReader(bus, registry=registry, clock=process.clock, volume=volume) as reader:
-            members = (await roster.load(bus, registry, volume))[0].membership
+            members = (await roster.load_alone(bus, registry, volume))[0].membership
             reader.use(members)
             compared, findings = await verifying.compare(bus, kept, members.members, reader, registry)
     if not compared:

@@ -23,10 +23,14 @@ class Stored(NamedTuple):
         """What it is of. Raises LabelError."""
         return parts.decode(self.records[-1])
 
+    def parse(self) -> parts.Part:
+        """Its records by volume LSN. Raises LabelError."""
+        return parts.parse(self.records)
 
-def best(answers: dict[str, VolumeReadAnswered]) -> VolumeReadAnswered:
-    """The copy that has most, in the newest epoch."""
-    return max(answers.values(), key=lambda answer: (answer.status.log_epoch, answer.status.complete_lsn))
+
+def rank(answer: VolumeReadAnswered) -> tuple[int, int]:
+    """The copy that has most in the newest epoch is the highest."""
+    return answer.status.log_epoch, answer.status.complete_lsn
 
 
 async def stored(

@@ -24,7 +24,7 @@ from sixfold_functions.volume.core.spread import Spread
 from sixfold_functions.volume.groups import succession, takeover
 from sixfold_functions.volume.groups.group import GroupWriter
 from sixfold_functions.volume.readpoints import ReadPointLostError
-from sixfold_functions.volume.settings import AppendResult, WriterSettings
+from sixfold_functions.volume.settings import TICK_S, AppendResult, WriterSettings
 
 
 class GroupedWriter(appending.Appender):
@@ -92,6 +92,12 @@ class GroupedWriter(appending.Appender):
         for group in self.groups:
             await group.start()
         self.start_task(asyncio.create_task(self._run(), name="volume-groups"))
+        self.start_task(asyncio.create_task(self._tick(), name="volume-groups-tick"))
+
+    async def _tick(self) -> None:
+        while True:
+            await self.clock.sleep(TICK_S)
+            self.changed.set()
 
     async def _run(self) -> None:
         reunion = await takeover.take_over(self.groups, self.plan, self._begin)
