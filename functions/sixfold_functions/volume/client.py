@@ -22,10 +22,9 @@ from sixfold_events.volume import (
     VolumeDurableAdvanced,
     VolumeMembersAnnounced,
     VolumeReadAnswered,
-    VolumeReadPointHeld,
     VolumeReplaceRequested,
 )
-from sixfold_functions.volume import errors, topics
+from sixfold_functions.volume import errors, lastwords, topics
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import roster as rosters
 from sixfold_functions.volume import status as states
@@ -62,11 +61,6 @@ __all__ = [
 
 REQUEST_BYTES_MAX = 800_000
 """Payload of one append request, so that its event stays below a topic's record limit."""
-
-REPLICA_HEARD_S = 5.0
-"""A replica says every second how it is."""
-REPLICA_WORDS = 100
-"""Five of each of fifteen replicas, as many as Aurora has, and some that came and went."""
 
 
 class ReadResult(NamedTuple):
@@ -267,26 +261,11 @@ class VolumeClient:
     async def status(self, *, timeout_s: float = 1.0) -> states.VolumeState:
         """The six copies as they answer now, those that do not as the tracker last knew them."""
         answers, known, held = await asyncio.gather(
-            self._reader.ask_all(timeout_s=timeout_s), self._tracked(), self._held()
+            self._reader.ask_all(timeout_s=timeout_s),
+            lastwords.tracked(self._bus, self._registry, self.volume),
+            lastwords.held(self._bus, self._registry, self.volume, clocks.now_ms(self._clock)),
         )
         return states.state_of(self.volume, answers, known, self._announced, held, self.membership)
-
-    async def _held(self) -> list[VolumeReadPointHeld]:
-        """What readers said in the last seconds."""
-        since_ms = clocks.now_ms(self._clock) - int(REPLICA_HEARD_S * 1000)
-        events = [
-            self._registry.decode(record.value, record.headers)
-            for record in await topics.last_records(self._bus, self._topics.read_points, REPLICA_WORDS)
-            if record.timestamp_ms >= since_ms
-        ]
-        return [event for event in events if isinstance(event, VolumeReadPointHeld)]
-
-    async def _tracked(self) -> states.Tracked | None:
-        for record in reversed(await topics.last_records(self._bus, self._topics.status, 1)):
-            event = self._registry.decode(record.value, record.headers)
-            if isinstance(event, states.Tracked):
-                return event
-        return None
 
     async def read(self, from_lsn: int, count: int, *, copy: str | None = None, timeout_s: float = 2.0) -> ReadResult:
         """Up to `count` records from `from_lsn` on, fewer only where the durable part of the volume ends.

@@ -41,9 +41,7 @@ class Members:
     async def load(self) -> None:
         """Begin with what was announced last, and with the newest epoch that a copy spoke of."""
         writer = self._writer
-        self._roster, self._read_from = await roster.load_alone(
-            writer.bus, writer.registry, writer.volume
-        )
+        self._roster, self._read_from = await roster.load_alone(writer.bus, writer.registry, writer.volume)
         hint = self._roster.membership
         await roster.grow(writer.bus, writer.volume, hint)
         writer.recovery.membership = hint

@@ -65,6 +65,7 @@ def scrub(
         list[str] | None,
         typer.Argument(help="Zones (a, b, c) or copies, such as a1; all by default.", metavar="[COPY…]"),
     ] = None,
+    volume: Annotated[str, typer.Option("--volume", help="Which volume.")] = layout.DEFAULT_VOLUME,
     as_json: common.JsonOption = False,
 ) -> None:
     """Read the copies' whole logs back now, check them, and mend what is damaged from the other copies.
@@ -73,7 +74,7 @@ def scrub(
 
     Example:  sixfold volume scrub a1
     """
-    results = common.run(_scrub(ctx, names or ["all"], quiet=as_json))
+    results = common.run(_scrub(ctx, volume, names or ["all"], quiet=as_json))
     common.show(results, as_json=as_json, render=lambda: _table(results))
     bad = [result for result in results if result.state in ("damaged", "no answer")]
     if bad:
@@ -90,10 +91,10 @@ def _table(results: list[Result]) -> Table:
     return table
 
 
-async def _scrub(ctx: typer.Context, names: list[str], *, quiet: bool) -> list[Result]:
+async def _scrub(ctx: typer.Context, volume: str, names: list[str], *, quiet: bool) -> list[Result]:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     async with common.process(ctx) as process:
-        members = await _members(process, layout.DEFAULT_VOLUME)
+        members = await _members(process, volume)
         copies = roster.named(names, members.member_places)
         with Progress(*columns, console=common.errors, transient=True, disable=quiet) as progress:
             tasks = {copy: progress.add_task(copy, total=None) for copy in copies}
@@ -101,7 +102,7 @@ async def _scrub(ctx: typer.Context, names: list[str], *, quiet: bool) -> list[R
             def moved(report: VolumeScrubReported) -> None:
                 progress.update(tasks[report.copy], completed=report.read_bytes, total=report.total_bytes)
 
-            said = await ask(process, copies, moved)
+            said = await ask(process, copies, moved, volume=volume)
     return [result_of(copy, said.get(copy)) for copy in copies]
 
 

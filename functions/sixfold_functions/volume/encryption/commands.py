@@ -44,12 +44,17 @@ def add_to(app: typer.Typer) -> None:
     app.command("rotate-key")(rotate)
 
 
-def show(ctx: typer.Context, names: Names = None, as_json: common.JsonOption = False) -> None:
+def show(
+    ctx: typer.Context,
+    names: Names = None,
+    volume: Annotated[str, typer.Option("--volume", help="Which volume.")] = layout.DEFAULT_VOLUME,
+    as_json: common.JsonOption = False,
+) -> None:
     """Show which data keys the files of each copy are under, and how far re-encryption is.
 
     Example:  sixfold volume keys
     """
-    found = common.run(_ask(ctx, names, rotate=False, reencrypt=False, wait=False))
+    found = common.run(_ask(ctx, volume, names, rotate=False, reencrypt=False, wait=False))
     common.show(found, as_json=as_json, render=lambda: _drawn(found))
 
 
@@ -62,13 +67,16 @@ def rotate(
     wait: Annotated[
         bool, typer.Option(help="With --reencrypt: return when all is written; it goes on without you as well.")
     ] = True,
+    volume: Annotated[str, typer.Option("--volume", help="Which volume.")] = layout.DEFAULT_VOLUME,
     as_json: common.JsonOption = False,
 ) -> None:
     """Have copies take a new data key each, for all that they write from now on.
 
     Example:  sixfold volume rotate-key --reencrypt
     """
-    found = common.run(_ask(ctx, names, rotate=True, reencrypt=reencrypt, wait=wait and reencrypt, quiet=as_json))
+    found = common.run(
+        _ask(ctx, volume, names, rotate=True, reencrypt=reencrypt, wait=wait and reencrypt, quiet=as_json)
+    )
     common.show(found, as_json=as_json, render=lambda: _drawn(found))
     failed = [each for each in found if each.error or (wait and reencrypt and each.state and each.state.left_files)]
     if failed:
@@ -82,13 +90,20 @@ def rotate(
 
 
 async def _ask(
-    ctx: typer.Context, names: Sequence[str] | None, *, rotate: bool, reencrypt: bool, wait: bool, quiet: bool = False
+    ctx: typer.Context,
+    volume: str,
+    names: Sequence[str] | None,
+    *,
+    rotate: bool,
+    reencrypt: bool,
+    wait: bool,
+    quiet: bool = False,
 ) -> list[CopyKeys]:
     async with common.process(ctx) as process:
         bus = process.require_bus()
-        await bus.create_topics(topics.specs())
-        reader = readers.CopyReader(bus, registry=process.registry, clock=process.clock, volume=layout.DEFAULT_VOLUME)
-        members = (await roster.load(bus, process.registry, layout.DEFAULT_VOLUME))[0].membership
+        await bus.create_topics(topics.specs(volume))
+        reader = readers.CopyReader(bus, registry=process.registry, clock=process.clock, volume=volume)
+        members = (await roster.load_alone(bus, process.registry, volume))[0].membership
         reader.use(members)
         copies = roster.named(names or ["all"], members.member_places)
         async with reader:

@@ -14,6 +14,9 @@ from sixfold_functions.volume.groups.writer import GroupedWriter
 from sixfold_functions.volume.pages.asking import PageReader
 from sixfold_functions.volume.pages.volume import PageVolume, PageVolumeError
 
+FIRST_PART_LSNS = 2
+"""The format and the plan's label, with which each group begins."""
+
 
 class GroupedPageVolume(PageVolume):
     """Reads and writes pages of the volume that `writer` writes, whose plan says their size."""
@@ -37,6 +40,8 @@ class GroupedPageVolume(PageVolume):
     async def _ask(self, pages: Sequence[int], lsn: int) -> tuple[int, list[bytes]]:
         """As many of `pages` as came, from the first on, and how many there are in all."""
         places = self._groups.read_points.at(lsn)
+        if min(places.values()) <= FIRST_PART_LSNS:  # the first commit says the size, to all groups
+            return 0, [b""] * len(pages)
         asked: dict[int, list[int]] = {}
         for page in pages or [0]:
             asked.setdefault(self._groups.plan.group_of(page), []).append(page)

@@ -51,7 +51,8 @@ def test_a_volume_of_two_groups_from_the_command_line(sixfold: Sixfold) -> None:
     eventually(shows_it, "the plan shows the new copy")
     for words in (["volume", "clone", "copied", "--volume", "orders"], ["run", "volume.backup", "--volume", "orders"]):
         assert "Backups, restores and clones of such a volume are not there yet" in sixfold.run(*words).stderr
-    assert "orders.g1" in sixfold.run("volume", "scrub", "a1", "--volume", "orders").stderr
+    assert "orders.g1" in sixfold.run("volume", "scrub", "a2", "--volume", "orders").stderr
+    assert sixfold.json("volume", "scrub", "a2", "--volume", "orders.g1")[0]["state"] == "whole"
     refused = sixfold.run("volume", "create", "orders", "--groups", "3")
     assert refused.returncode == 2
     assert "exists with another plan" in refused.stderr
