@@ -12,16 +12,23 @@ import msgspec
 from sixfold_events.event import Event
 from sixfold_events.volume_backups import VolumeBackedUp as VolumeBackedUp
 from sixfold_events.volume_backups import VolumeRestored as VolumeRestored
+from sixfold_events.volume_copies import VolumeCopyAcknowledged as VolumeCopyAcknowledged
+from sixfold_events.volume_keys import KeyUse as KeyUse
+from sixfold_events.volume_keys import VolumeKeysAnswered as VolumeKeysAnswered
+from sixfold_events.volume_keys import VolumeKeysRequested as VolumeKeysRequested
 from sixfold_events.volume_members import CopyPlace as CopyPlace
 from sixfold_events.volume_members import VolumeMembersAnnounced as VolumeMembersAnnounced
 from sixfold_events.volume_members import VolumeMembershipChanged as VolumeMembershipChanged
 from sixfold_events.volume_members import VolumePlanned as VolumePlanned
 from sixfold_events.volume_members import VolumeReplaceRequested as VolumeReplaceRequested
+from sixfold_events.volume_retention import VolumeLogTrimmed as VolumeLogTrimmed
+from sixfold_events.volume_snapshots import VolumeSnapshotAnswered as VolumeSnapshotAnswered
+from sixfold_events.volume_snapshots import VolumeSnapshotRequested as VolumeSnapshotRequested
 
 REDO_TOPIC = "volume.redo"
 
 
-class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=3):
+class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=4):
     """Records of a volume on their way to one copy; a batch is stored whole or not at all."""
 
     volume: str
@@ -55,6 +62,10 @@ class VolumeRedoBatch(Event, topic=REDO_TOPIC, key="volume", version=3):
     """When `durable_lsn` became durable, in Unix milliseconds by the writer's clock; 0 where it is not known."""
     low_water_lsn: int = 0
     """Lowest LSN at which anybody reads the volume: records of older states are needed by nobody."""
+    held_lsn: int = 0
+    """Every backup has all up to here in its object store; where there is none it is as high as `low_water_lsn`."""
+    trimmed_lsn: int = 0
+    """The user wants no record up to here to be kept; a volume of pages keeps what they make of it all the same."""
 
 
 class VolumeEpochBumped(Event, topic=REDO_TOPIC, key="volume"):
@@ -77,48 +88,6 @@ class VolumeRangeTruncated(Event, topic=REDO_TOPIC, key="volume"):
     """Last LSN that is kept."""
     upper_lsn: int
     """No LSN above was ever allocated by an older writer."""
-
-
-class VolumeCopyAcknowledged(Event, topic="volume.acks", key="volume", version=5):
-    """What one copy holds on disk, fsynced; one for each batch of records that it read from its partition."""
-
-    volume: str
-    copy: str
-    incarnation: int
-    """Which start of the copy's process this is: higher for a later one, about its Unix milliseconds."""
-    sequence: int
-    """Counts what this incarnation said; a higher one is a later word."""
-    epoch: int
-    """Newest epoch that it knows."""
-    writer: str
-    """Who bumped that epoch."""
-    log_epoch: int
-    """Its records up to `complete_lsn` are a prefix of this epoch's volume."""
-    complete_lsn: int
-    """SCL: all records up to here are on its disk."""
-    consistent_lsn: int
-    """Highest consistency point at or below `complete_lsn`."""
-    consistent_epoch: int
-    """Origin epoch of the record at `consistent_lsn`."""
-    settled_lsn: int
-    """Up to here its records are known to be durable, so no recovery changes them."""
-    missing_first_lsn: int = 0
-    """First LSN that it lacks below records that it has or knows of; 0 for none."""
-    missing_last_lsn: int = 0
-    append_offset: int = 0
-    """Next offset of `volume.append` after the requests that its records contain."""
-    joining: bool = False
-    """It is being filled and does not count: it is new, or lost its log and with it what it may have acknowledged."""
-    clock_ms: int = 0
-    """Highest `committed_at_ms` that it has stored; the next writer's stamps are above it."""
-    heard_ms: int = 0
-    """Highest `committed_at_ms` that it has stored of `epoch`'s writer; 0 where it has none."""
-    membership_version: int = 0
-    """Version of the membership that it has stored."""
-    membership_epoch: int = 0
-    """Epoch of the writer whose word that is; 0 where none ever said anything."""
-    membership_settled: bool = True
-    """Whether it knows that version to be settled."""
 
 
 class VolumeCopyAdmitted(Event, topic=REDO_TOPIC, key="volume"):
@@ -178,7 +147,7 @@ class VolumeReadRequested(Event, topic="volume.reads", key="volume", version=2):
     """Where a copy that asks awaits the answer, in `volume.reads`; -1 for `volume.read.results`, which all read."""
 
 
-class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=6):
+class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", version=7):
     """A copy's answer: how it is, and the records, as many as fit into one answer."""
 
     volume: str
@@ -198,6 +167,12 @@ class VolumeReadAnswered(Event, topic="volume.read.results", key="volume", versi
     """Places in its log that are known to be damaged and are not mended yet."""
     membership: VolumeMembershipChanged | None = None
     """The newest that it has stored; none where the volume has the copies that it began with."""
+    floor_lsn: int = 0
+    """Records up to here are not kept any more; in a volume of pages they are in those."""
+    log_bytes: int = 0
+    """Of its segments on the disk."""
+    page_bytes: int = 0
+    """Of a page; 0 for a volume of plain records, or without any."""
 
 
 class VolumeScrubRequested(Event, topic="volume.reads", key="volume"):
@@ -297,45 +272,3 @@ class VolumeReadPointHeld(Event, topic="volume.read.points", key="volume"):
     last one took; negative where it is not known. Two machines' clocks may differ."""
     released: bool = False
     """It stops: it reads at no LSN any more."""
-
-
-class VolumeKeysRequested(Event, topic="volume.reads", key="volume"):
-    """Someone asks one copy under which data keys its files are, or for a new data key."""
-
-    volume: str
-    copy: str
-    request_id: str
-    rotate: bool = False
-    """From now on new segments and layers are to be under a new data key."""
-    reencrypt: bool = False
-    """And older ones are to be written anew under it."""
-
-
-class KeyUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Segments, and layers of pages, of one copy under one data key."""
-
-    kms_key: str = ""
-    """ARN of the key service's key; empty for files in plain."""
-    data_key: str = ""
-    """Short name of the data key, from its ciphertext; empty for files in plain."""
-    files: int
-    bytes: int
-    """On the disk."""
-    current: bool
-    """New files are under it."""
-
-
-class VolumeKeysAnswered(Event, topic="volume.read.results", key="volume"):
-    """A copy's answer: its data keys, and how far it is with writing older files anew. No key is in it."""
-
-    volume: str
-    copy: str
-    request_id: str
-    keys: list[KeyUse] = msgspec.field(default_factory=list)
-    left_files: int = 0
-    """Segments and layers that are still to be written anew."""
-    left_bytes: int = 0
-    problem: str = ""
-    """Why some of them cannot be written anew now."""
-    error: str = ""
-    """Why nothing of what was asked for happened."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from sixfold_events.event import Event
+from sixfold_events.volume_retention import RETENTION_TOPIC
 
 
-class VolumeBackedUp(Event, topic="volume.read.points", key="volume"):
-    """A backup says up to where it has the volume; a copy must not let go of records above that, for as long as it is
-    heard of.
+class VolumeBackedUp(Event, topic=RETENTION_TOPIC, key="backup"):
+    """A backup says up to where it has the volume; copies do not let go of records above that, for as long as it is
+    waited for: a day after its last word.
     """
 
     volume: str

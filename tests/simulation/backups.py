@@ -74,6 +74,8 @@ class Backups:
         self.holds_pages = False
         self.pages_retention_ms = PAGES_RETENTION_MS
         """What a collection keeps; a test may cripple it."""
+        self.last_lsn = 0
+        """All up to here is in the store."""
         self._promised: dict[int, int] = {}
         """Each latest restorable time, and the last LSN that was in the backup then."""
         made(self)
@@ -91,6 +93,7 @@ class Backups:
             if self.holds_pages and self._world.rng.random() < SNAPSHOTS:
                 self._snapshot(kept)
             self._promised.setdefault(kept.latest_ms, kept.chain.last_lsn)
+            self.last_lsn = max(self.last_lsn, kept.chain.last_lsn)
         except (store.StoreError, Killed):
             self._processes[number] = None  # the next one lists what there is
 
@@ -134,18 +137,14 @@ class Backups:
 
     # -- in the end ------------------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """All copies are level: compare every moment. Raises ViolationError."""
+    def look(self, settled: dict[int, VolumeRedoBatch]) -> None:
+        """All copies are level, and `settled` is what they had: compare every moment. Raises ViolationError."""
         self.store.reliable = True
         kept = self._begun()
         self._take(kept)
         if self.holds_pages:
             self._snapshot(kept)
-        name = min(self._world.copies)
-        last_lsn = self._world.copies[name].node.settled_lsn
-        truth: list[VolumeRedoBatch] = []
-        while (lsn := truth[-1].first_lsn + len(truth[-1].payloads) if truth else 1) <= last_lsn:
-            truth.extend(self._world.batches(name, lsn, last_lsn))
+        truth = [batch for _, batch in sorted(settled.items())]
         self._compare(truth, list(kept.batches()))
         first_ms, latest_ms = truth[0].committed_at_ms, kept.latest_ms
         if self.holds_pages:

@@ -9,6 +9,8 @@ from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
 from tests.simulation.writer import Writer
 
+from sixfold_events.volume import VolumeRedoBatch
+
 
 class Checker:
     """Looks at a world from outside."""
@@ -25,6 +27,8 @@ class Checker:
         """Where each epoch began that was established."""
         self._settled: dict[int, bytes] = {}
         """Records that a copy knew to be durable."""
+        self.batches: dict[int, VolumeRedoBatch] = {}
+        """Those that a copy knew to be settled, by their first LSN."""
         self._looked_at: dict[str, int] = {}
         """Up to where each copy's were compared."""
 
@@ -78,19 +82,21 @@ class Checker:
     def look_at_content(self, writer: Writer) -> None:
         """Raises ViolationError where the volume as this writer has it lacks what clients were told of."""
         found = writer.durable()
+        begin = min(found, default=0)  # of older records it has only what they made, which is compared as pages
         missing = {
             lsn: data
             for lsn, data in self._world.acknowledged.items()
-            if found and lsn <= writer.tracker.durable_lsn and found.get(lsn) != data
+            if found and begin <= lsn <= writer.tracker.durable_lsn and found.get(lsn) != data
         }
         for lsn, data in missing.items():
             raise ViolationError("I1", f"LSN {lsn} was acknowledged as {data!r}, {writer.name} has {found.get(lsn)!r}")
 
     def _look_at_settled(self, copy: str) -> None:
         settled = self._world.copies[copy].node.settled_lsn
-        lsn = min(self._looked_at.get(copy, 0), settled) + 1
+        lsn = max(min(self._looked_at.get(copy, 0), settled), self._world.copies[copy].floor_lsn) + 1
         while lsn <= settled and (batches := self._world.batches(copy, lsn, settled)):
             for batch in batches:
+                self.batches.setdefault(batch.first_lsn, batch)
                 for number, data in enumerate(batch.payloads, batch.first_lsn):
                     if lsn <= number <= settled and self._settled.setdefault(number, data) != data:
                         raise ViolationError(

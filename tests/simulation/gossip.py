@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from tests.simulation import snapshots
 from tests.simulation.scrubs import scrub_any
 from tests.simulation.violations import ViolationError
 from tests.simulation.world import World
@@ -89,6 +90,8 @@ class Gossips:
                 talk.late.append((ask_due, answered))
                 break
             self._take(talk, ask_due, answered)
+        if name in self._world.copies:
+            snapshots.step(self._world, name, reachable)
         return asked > 0
 
     def _ask_several(self, talk: _Talk, ask: gossip.Ask, reachable: Collection[str]) -> None:
@@ -126,6 +129,8 @@ class Gossips:
             whole_batches=True,
         )
         answer = world.copies[ask.peer].answer(request)
+        if answer.floor_lsn >= ask.first_lsn and ask.records:
+            return None  # it does not keep them
         if answer.error:
             world.broken(ask.peer, files.LogDamagedError(answer.error))
             return None

@@ -51,11 +51,12 @@ class Life:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         mutation = MUTATIONS[plan.mutation] if plan.mutation else Mutation()
+        is_paging = self._is_of_pages(plan.seed)
         self.world = World(
             plan.seed,
             honest_disks=mutation.honest_disks,
             quorum=mutation.quorum,
-            segment_bytes_max=SEGMENT_BYTES[plan.seed % len(SEGMENT_BYTES)],
+            segment_bytes_max=SEGMENT_BYTES[(plan.seed // (1 + 5 * is_paging)) % len(SEGMENT_BYTES)],
             encrypted=encrypted(plan.seed // len(SEGMENT_BYTES)),
             registry=decoding.registry_of(plan.seed),
         )
@@ -66,10 +67,11 @@ class Life:
         self.gossips = Gossips(self.world, plan_made=mutation.plan)
         mutation.gossips(self.gossips)
         self.checker = Checker(self.world)
-        if self._is_of_pages(plan.seed):
-            self.checker.paging = Paging(self.world)
         self.replicas = Replicas(self.world, self.checker, mutation.replica)
         self.backups = Backups(self.world, mutation.backups)
+        if is_paging:
+            self.checker.paging = paging = Paging(self.world)
+            paging.held_lsn, paging.readers = lambda: self.backups.last_lsn, self.replicas.reading
         self.backups.holds_pages = self.checker.paging is not None
         self.writers: list[Writer] = []
         self.steps: list[str] = []
@@ -303,7 +305,7 @@ class Life:
                 break
         else:
             raise ViolationError("I7", f"the copies end at {ends}, {sorted(self.world.joining())} do not count")
-        self.backups.look()
+        self.backups.look(self.checker.batches)
         self.replicas.catch_up(last)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -60,6 +61,7 @@ class LossyFile:
         return len(self._inode.content)
 
     def append(self, data: bytes) -> None:
+        self._disk.before()
         room, inode = self._disk.room_bytes, self._inode
         taken = data if room is None else data[:room]
         inode.wrote(len(inode.content), len(inode.content) + len(taken))
@@ -70,6 +72,7 @@ class LossyFile:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def write_at(self, position: int, data: bytes) -> None:
+        self._disk.before()
         self._inode.content[position : position + len(data)] = data
         self._inode.wrote(position, position + len(data))
 
@@ -78,9 +81,11 @@ class LossyFile:
         return bytes(self._inode.content[position : position + size])
 
     def truncate(self, size: int) -> None:
+        self._disk.before()
         self._inode.truncate(size)
 
     def fdatasync(self) -> None:
+        self._disk.before()
         self._disk.syncs += 1
         error = self._disk.failing()
         if error is not None:
@@ -105,6 +110,8 @@ class LossyDisk:
         self.sync_errors: list[OSError | None] = []
         """What the next syncs raise."""
         self.room_bytes: int | None = None
+        self.before: Callable[[], None] = lambda: None
+        """Called before each operation that changes something: what it raises, the operation raises."""
         self._inodes: dict[Path, _Inode] = {}
         self._kept: dict[Path, _Inode] = {}
         """Names that survive a loss of power."""
@@ -129,11 +136,15 @@ class LossyDisk:
         return LossyFile(self, self._inodes[path])
 
     def rename(self, path: Path, target: Path) -> None:
+        self.before()
         self._change({path: None, target: self._inodes[path]})
 
     def remove(self, path: Path) -> None:
+        self.before()
         if path not in self._inodes:
             raise FileNotFoundError(path)
+        if self.room_bytes is not None:
+            self.room_bytes += self.size(path)
         self._change({path: None})
 
     def _change(self, change: dict[Path, _Inode | None]) -> None:
@@ -141,6 +152,7 @@ class LossyDisk:
         _apply(change, self._inodes)
 
     def sync_folder(self, path: Path) -> None:
+        self.before()
         if (error := self.failing()) is not None:
             raise error
         if self.honest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +39,22 @@ class Paging:
         broken = world.writer_made
 
         def made(writer: Writer) -> None:
-            writer.outlet.low_water = lambda durable_lsn: durable_lsn  # nobody holds an older state
+            writer.outlet.low_water = self._low_water
+            writer.outlet.held = lambda low_water_lsn: (min(low_water_lsn, self.held_lsn()), 0)
             broken(writer)
 
         world.writer_made = made
+        self.mark = 0
+        """The highest low-water mark that was told."""
+        self.held_lsn: Callable[[], int] = lambda: 0
+        """Up to where the backup is."""
+        self.readers: Callable[[], list[int]] = list
+        """At which LSNs replicas read."""
+        self._flipped: set[str] = set()
+        """Copies of which a bit of a layer flipped, and that did not begin anew since."""
         world.page_store = partial(PageStore, tail_bytes_max=4_000, image_bytes_min=8_000)
+        for copy in world.copies.values():
+            copy.pages.make = world.page_store
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -68,10 +80,16 @@ class Paging:
             cache[page] = bytes(after)
         return found
 
+    def _low_water(self, durable_lsn: int) -> int:
+        self.mark = max(self.mark, min([durable_lsn, *self.readers()]))
+        return self.mark
+
     # -- comparing -------------------------------------------------------------------------------------------------
 
     def look(self, settled: dict[int, bytes]) -> str:
         """What is wrong with the pages of some copy at some point; empty where nothing is."""
+        if found := self._look_at_floors():
+            return found
         if self._rng.random() > LOOKS:
             return ""
         self._learn(settled)
@@ -85,7 +103,7 @@ class Paging:
         if self._rng.random() < FLIPS:
             self._flip(name)
         upto = min(copy.node.settled_lsn, self._lsn)
-        if upto < store.readable_from_lsn or not upto:
+        if upto < max(store.readable_from_lsn, copy.floor_lsn) or not upto:
             return ""
         at = self._rng.randrange(max(store.readable_from_lsn, 1), upto + 1)
         asked = self._rng.sample(range(PAGES), 2)
@@ -102,6 +120,16 @@ class Paging:
                 return f"page {page} of {name} at LSN {at} is not what the records up to there make of it"
         return ""
 
+    def _look_at_floors(self) -> str:
+        """No copy let go of a record that a reader, a backup or its own pages need."""
+        for name, copy in self._world.copies.items():
+            floor_lsn, begun = copy.floor_lsn, name in self._world.afresh
+            if floor_lsn > min(self.mark, self.held_lsn()) and not begun:
+                return f"{name} keeps records above LSN {floor_lsn}, {self.mark} is the low-water mark, {self.held_lsn()} is backed up"
+            if copy.pages.lacking and name not in self._flipped:
+                return f"{name} has no pages of records up to LSN {floor_lsn}, which it let go"
+        return ""
+
     def _flip(self, name: str) -> None:
         disk = self._world.disks[name]
         folder = Path("/volume") / name / "pages"
@@ -110,6 +138,7 @@ class Paging:
             path = self._rng.choice(layers)
             disk.damage(path, self._rng.randrange(disk.size(path)))
             self._world.hits["bit of a layer flipped"] += 1
+            self._flipped.add(name)
 
     def _learn(self, settled: dict[int, bytes]) -> None:
         while (record := settled.get(self._lsn + 1)) is not None:

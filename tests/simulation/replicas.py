@@ -146,7 +146,8 @@ class Replicas:
             follower.move(self._rng.choice(self._world.names))
         else:
             self._world.hits["replica started anew"] += 1
-            follower.start(self._rng.choice([0, follower.core.given_lsn]))
+            held = self._checker.paging is not None and self._checker.paging.mark
+            follower.start(self._rng.choice([follower.core.given_lsn if held else 0, follower.core.given_lsn]))
 
     def _announce(self, writer: Writer) -> None:
         if self._rng.random() < self._world.unreliable:
@@ -159,6 +160,10 @@ class Replicas:
                 append_offset=0,
             )
         )
+
+    def reading(self) -> list[int]:
+        """At which LSN each replica reads."""
+        return [follower.core.given_lsn for follower in self._followers]
 
     def look(self) -> None:
         """Each replica's state is the durable records' at each consistency point, and never ahead of what is durable."""

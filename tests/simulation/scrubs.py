@@ -82,6 +82,8 @@ def _fetched(
             whole_batches=True,
         )
         answer = world.copies[peer].answer(request)
+        if answer.floor_lsn >= wanted.first_lsn:
+            continue
         if answer.error:
             world.broken(peer, files.LogDamagedError(answer.error))
             continue

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from tests.simulation.writer import Writer
 
 
+ROWS_MIN = 8  # of an index, that go together
+
+
 class StillClock:
     """A clock that moves only when it is told to."""
 
@@ -95,6 +98,8 @@ class World:
         self.burnt: set[str] = set()
         """Copies that never come back unless their replacement is undone."""
         self._emptied: set[str] = set()
+        self.afresh: set[str] = set()
+        """Copies that began with another one's pages: their records begin where those end."""
         self.flipped: set[str] = set()
         """Copies of which a flipped bit was not found yet."""
         self.copies: dict[str, copies.Copy] = {}
@@ -156,7 +161,7 @@ class World:
             keyring=self._keyring(copy),
         )
         self.copy_opening(made)
-        made.pages.make = self.page_store
+        made.pages.make, made.collector.rows_min = self.page_store, ROWS_MIN
         try:
             made.open(int(self.clock.seconds * 1000))
             if made.position == 0 and (self.dropped[copy] > 0 or copy not in layout.COPIES):
@@ -166,9 +171,8 @@ class World:
             return
         self.copy_made(made)
         self.copies[copy] = made
-        if self._ends(copy):
-            return
-        self.acks.append(made.node.acknowledgement())
+        if not self._ends(copy):
+            self.acks.append(made.node.acknowledgement())
 
     def _keyring(self, copy: str) -> Keyring | None:
         """As a start gets it from the key service: what its folder needs, and what new segments are to have."""
@@ -242,6 +246,7 @@ class World:
         """The copy's folder is gone, and what it had read from its partition as well."""
         self.retain(copy, 0)
         self.copies.pop(copy, None)
+        self.afresh.discard(copy)
         self.disks[copy] = LossyDisk()
         self._emptied.add(copy)
         self.flipped.discard(copy)
@@ -306,6 +311,8 @@ class World:
                 self.acks.append(node.consume(records))
                 for _ in range(3):
                     node.pages.work()
+                if node.collector.collect():
+                    self.hits["garbage collected"] += 1
                 self._ends(copy)
             except files.LogError as error:
                 self.broken(copy, error)
@@ -315,13 +322,11 @@ class World:
             self.deliver(copy)
 
     def batches(self, copy: str, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
+        if first_lsn <= self.copies[copy].floor_lsn:
+            return []  # they are kept as pages only
+        count = last_lsn - first_lsn + 1
         request = VolumeReadRequested(
-            volume="default",
-            copy=copy,
-            request_id="",
-            from_lsn=first_lsn,
-            count=last_lsn - first_lsn + 1,
-            whole_batches=True,
+            volume="default", copy=copy, request_id="", from_lsn=first_lsn, count=count, whole_batches=True
         )
         answer = self.copies[copy].answer(request)
         if answer.error:  # its log is damaged: somebody is told of it, and has the copy begin anew

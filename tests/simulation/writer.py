@@ -256,7 +256,7 @@ class Writer:
         last_lsn = self.tracker.durable_lsn
         for copy in self.tracker.current():
             if copy in self.world.copies and self.tracker.copies[copy].complete_lsn >= last_lsn:
-                lsn = 1
+                lsn = self.world.copies[copy].floor_lsn + 1
                 while lsn <= last_lsn and (batches := self.world.batches(copy, lsn, last_lsn)):
                     for batch in batches:
                         for index, data in enumerate(batch.payloads):

@@ -19,16 +19,27 @@ from sixfold_events import avro
 from sixfold_events.registry import Registry
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
-    VolumeRangeTruncated,
     VolumeReadAnswered,
     VolumeReadRequested,
     VolumeRedoBatch,
     VolumeRestored,
 )
-from sixfold_functions.volume import answering, files, frames, index, kinds, promise, segments, sharing
+from sixfold_functions.volume import (
+    answering,
+    collecting,
+    files,
+    floor,
+    frames,
+    index,
+    kinds,
+    promise,
+    replaying,
+    segments,
+    sharing,
+)
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume.core import epoch as epochs
-from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
+from sixfold_functions.volume.core.node import Redo, StorageNode
+from sixfold_functions.volume.core.prefix import End
 from sixfold_functions.volume.encryption import inventory
 from sixfold_functions.volume.encryption.envelope import DataKey
 from sixfold_functions.volume.encryption.keyring import Keyring
@@ -37,24 +48,11 @@ from sixfold_functions.volume.mending import Mender
 from sixfold_functions.volume.pages import feeding
 
 PromiseBrokenError = promise.PromiseBrokenError
+DurableLostError = promise.DurableLostError
 
 
 class CopyInUseError(errors.SixfoldError):
     """Another process has this copy's folder."""
-
-
-class DurableLostError(errors.SixfoldError):
-    """A recovery annulled records that the copy knows to be durable; it keeps them and does not obey."""
-
-
-class Checkpoint(msgspec.Struct, frozen=True):
-    """What a segment begins with: all that reading the earlier ones back would give."""
-
-    node: NodeState[index.Place]
-    position: int
-    index_rows: int
-    page_bytes: int = 0
-    """Of a volume of pages."""
 
 
 class Copy:
@@ -89,13 +87,15 @@ class Copy:
         self._frame: tuple[segments.Location, frames.Frame] | None = None
         self._lock: disks.File | None = None
         self._promise = promise.Promise(disk, folder, label=self._label)
-        self._lost = False
-        """While the log is read back: whether something damaged was passed over."""
+        self._floor = floor.Floor(disk, folder, label=self._label)
+        self._afresh = False
+        """Whether what lies before the segment that is begun counts no more."""
         self.node: StorageNode[index.Place] = StorageNode(volume, name)
         self.position = 0
         """Next offset to read from the copy's partition."""
         self.pages = feeding.CopyPages(disk, folder, self, label=self._label, keyring=self.keyring)
         self.shared = sharing.Shared(lambda: self.node, folder, self._label)
+        self.collector = collecting.Collector(self, self._log, self._index, self._floor)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -111,14 +111,17 @@ class Copy:
             raise CopyInUseError(
                 f"{self._label}: another process has {self._folder}; stop it first (sixfold volume stop)"
             ) from None
+        self._floor.open()
+        self._log.first = self._floor.segment
         self._index.open()
         if not self._replay(whole=False):
-            self.node, self.position = StorageNode(self.node.volume, self.node.copy), 0
+            self.node = StorageNode(self.node.volume, self.node.copy)
             self._replay(whole=True)
         self._promise.check(self.node)
         self._log.write_tail_again()
         self.pages.page_bytes = self.pages.page_bytes or self.shared.page_bytes
         self.pages.open()
+        self.collector.open()
         self.node.start(max(self.node.incarnation + 1, now_ms))
         self._note(frames.Kind.STARTED)
 
@@ -127,31 +130,18 @@ class Copy:
         self._log.append([frames.Entry(kind, self.position, self.node.incarnation.to_bytes(8, "big"))])
 
     def _replay(self, *, whole: bool) -> bool:
-        """Read the log back from its newest checkpoint on. False where that does not help, so all must be read."""
-        begun = False
-        for location, frame in self._log.replay(whole=whole):
-            if not begun and not self._begin(frame, whole=whole):
-                return False
-            begun = True
-            for number, entry in enumerate(frame.entries):
-                self._replay_entry(index.Place(location, number), entry)
-            self._index_released()
-        return begun or self._index.trim(0, 0)
-
-    def _begin(self, frame: frames.Frame, *, whole: bool) -> bool:
-        known = [entry.data for entry in frame.entries if entry.kind is frames.Kind.CHECKPOINT]
-        if whole or not known:
-            self._index.begin_lsn = 0
-            return self._index.trim(0, 0)
-        try:
-            checkpoint = msgspec.json.decode(known[0], type=Checkpoint)
-        except msgspec.DecodeError:
-            return False  # of another version
-        self.node.restore(checkpoint.node)
-        self.position = checkpoint.position
-        self.pages.page_bytes = checkpoint.page_bytes
-        self._index.begin_lsn = self.shared.last_lsn
-        return self._index.trim(checkpoint.index_rows, self.node.prefix.floor_lsn)
+        replay = replaying.Replay(
+            self._log,
+            self._index,
+            self.node,
+            self.shared,
+            decode=self._decode,
+            released=self._index_released,
+            remedy=lambda: files.remedy(self._folder, self._label),
+        )
+        done = replay.run(whole=whole)
+        self.position, self.pages.page_bytes = replay.position, self.pages.page_bytes or replay.page_bytes
+        return done
 
     def _checkpoint(self) -> bytes:
         """All that is known, at the beginning of a segment."""
@@ -159,43 +149,14 @@ class Copy:
             return b""  # the first segment
         self._index_released()
         self._index.sync()
-        return msgspec.json.encode(
-            Checkpoint(self.node.state(), self.position, len(self._index), self.pages.page_bytes)
-        )
+        known = replaying.Checkpoint(self.node.state(), self.position, len(self._index), self.pages.page_bytes)
+        return msgspec.json.encode(msgspec.structs.replace(known, afresh=self._afresh))
 
     def _index_released(self) -> None:
         """The core forgets what no recovery can change any more; from now on the index knows where it lies."""
         for entry in self.node.prefix.take_released():
             self._index.add(index.Row(entry.first_lsn, entry.last_lsn, entry.place))
             self.pages.settled(entry)
-
-    def _replay_entry(self, place: index.Place, entry: frames.Entry) -> None:
-        if entry.kind is frames.Kind.STARTED:
-            self.node.start(int.from_bytes(entry.data, "big"))
-        elif entry.kind is frames.Kind.JOINING:
-            self.node.join()
-        elif entry.kind is frames.Kind.POSITION:
-            self.position = entry.offset
-        elif entry.kind in kinds.CLASS:
-            self.node.take(self._decode(entry), place)
-            self.position, self._index.begin_lsn = entry.offset + 1, self.shared.last_lsn
-        elif entry.kind is frames.Kind.MENDED:
-            self.node.take(msgspec.structs.replace(self._decode(entry), epoch=self.node.epoch), place)
-        elif entry.kind is frames.Kind.LOST:
-            self._lost = True
-        elif entry.kind is frames.Kind.CHECKPOINT and self._lost:
-            self._go_on_from(msgspec.json.decode(entry.data, type=Checkpoint))
-
-    def _go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Something was lost to damage since the last checkpoint; this one knows all again."""
-        self._lost = False
-        self.node.restore(checkpoint.node)
-        self.position, self._index.begin_lsn = checkpoint.position, self.shared.last_lsn
-        if (len(self._index), self._index.last_lsn) != (checkpoint.index_rows, self.node.prefix.floor_lsn):
-            raise files.LogDamagedError(
-                f"{self._folder}: the index is gone, and it cannot be made anew, as the segments were damaged where they "
-                f"say which records count. {files.remedy(self._folder, self._label)}"
-            )
 
     def _decode(self, entry: frames.Entry) -> Redo:
         event = self._registry.decode_as(kinds.READ[entry.kind], entry.data)
@@ -228,8 +189,7 @@ class Copy:
                     entries.append(entry)
                     if isinstance(event, VolumeRedoBatch):
                         self.pages.remember(place, event)
-                if self.node.annulled is not None:
-                    raise self._durable_lost(self.node.annulled)
+                promise.check_durable(self.node, self._folder, self._label)
             self.position = record.offset + 1
         if not entries or entries[-1].offset + 1 != self.position:
             entries.append(frames.Entry(frames.Kind.POSITION, self.position, b""))
@@ -252,21 +212,35 @@ class Copy:
             if self.node.take(event, index.Place(location, len(entries))):
                 value = values[number] if values else avro.codec(type(event)).encode(event)
                 entries.append(frames.Entry(kinds.KIND_OF[type(event)], self.position - 1, value))
-            if self.node.annulled is not None:
-                raise self._durable_lost(self.node.annulled)
+            promise.check_durable(self.node, self._folder, self._label)
         return self._keep(entries) if entries else None
+
+    def begin_afresh(
+        self, events: Sequence[Redo], layer: str, end: End, *, page_bytes: int, clock_ms: int
+    ) -> VolumeCopyAcknowledged | None:
+        """Go on from the image `layer`, which another copy's pages at `end` were made into, in place of what lacks here.
+
+        First `events`, if there are any, lead into that copy's epoch. A new segment then begins with the state at `end`,
+        and is the first; until it is synced the old log counts. None where the log has more: only its pages were lost.
+        """
+        self.learn(events)
+        self.pages.adopt(page_bytes, layer)
+        self._index_released()
+        if not self.node.begin_at(end, clock_ms):
+            return None
+        self._index.restart(len(self._index), end.last_lsn)
+        self._afresh = True
+        try:
+            self._log.roll()
+        finally:
+            self._afresh = False
+        self.collector.begin_with_newest()
+        return self.node.acknowledgement()
 
     def batches(self, answer: VolumeReadAnswered) -> list[VolumeRedoBatch]:
         """The whole batches of a copy's answer. Raises avro.DecodeError."""
         decoded = [self._registry.decode_as(VolumeRedoBatch, value) for value in answer.batches]
         return [batch for batch in decoded if isinstance(batch, VolumeRedoBatch)]
-
-    def _durable_lost(self, event: VolumeRangeTruncated) -> DurableLostError:
-        return DurableLostError(
-            f"{self._label}: a writer began epoch {epochs.text(event.epoch)} at LSN {event.durable_lsn}, but records up "
-            f"to LSN {self.node.prefix.floor_lsn} were durable: more copies lost their logs than a quorum bears. This "
-            f"copy stops and keeps them; save {self._folder} before you do anything else"
-        )
 
     def answer(self, request: VolumeReadRequested) -> VolumeReadAnswered:
         """Answer a read from the log; it needs no quorum."""
@@ -277,10 +251,18 @@ class Copy:
         )
         last_lsn = min(last_lsn, first_lsn + request.count - 1)
         # How it is it says, damaged or not.
-        places = self.places(first_lsn, last_lsn) if request.count > 0 else iter(())
+        gone = collecting.gone(self._label, self.floor_lsn, first_lsn, pages=bool(self.pages.page_bytes))
+        places = self.places(first_lsn, last_lsn) if request.count > 0 and not gone else iter(())
         values, batches = map(self.value, places), map(self.batch, places)  # only one of both is read
         found = answering.answer(request, status, values, batches, last_lsn)
-        found = msgspec.structs.replace(found, membership=self.node.membership_event)
+        found = answering.refused(found, gone) if request.count > 0 and gone else found
+        found = msgspec.structs.replace(
+            found,
+            membership=self.node.membership_event,
+            floor_lsn=self.floor_lsn,
+            log_bytes=self._log.size,
+            page_bytes=self.pages.page_bytes,
+        )
         return answering.with_beginning(found, self.node.beginning) if request.whole_batches else found
 
     def rotate(self, key: DataKey, *, reencrypt: bool) -> None:
@@ -311,6 +293,11 @@ class Copy:
         released = (row.place for row in self._index.between(first_lsn, last_lsn))
         waiting = (entry.place for entry in self.node.prefix.between(first_lsn, last_lsn))
         return itertools.chain(self.shared.places(first_lsn, last_lsn), released, waiting)
+
+    @property
+    def floor_lsn(self) -> int:
+        """Records up to here are not kept any more."""
+        return self._floor.lsn
 
     def value(self, place: index.Place) -> bytes:
         """The batch there as it is stored. Raises LogDamagedError."""

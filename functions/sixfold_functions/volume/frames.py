@@ -140,3 +140,11 @@ def valid_after(data: bytes, start: int) -> int | None:
             return position
         position = data.find(MAGIC, position + 1)
     return None
+
+
+def seal(position: int) -> Entry:
+    """The entry of the last frame of a full segment, which lies at `position`."""
+    return Entry(Kind.SEALED, -1, position.to_bytes(8, "big"))
+
+
+SEAL_BYTES = len(encode(0, [seal(0)]))

@@ -112,10 +112,10 @@ class Mender:
 
     def wanted(self, damage: Damage) -> Iterator[list[Wanted]]:
         """The batches that lay in `damage`, step by step. Raises LogDamagedError for a damaged row of the index."""
-        for start in range(0, len(self.rows), _ROWS):
+        for start in range(self.rows.base, len(self.rows), _ROWS):
             found = []
             for number in range(start, min(start + _ROWS, len(self.rows))):
-                row = self.rows.row(number)
+                row = self.rows.row(max(number, self.rows.base))
                 if row is None:
                     raise files.LogDamagedError(f"{self._label}: row {number} of the index is damaged")
                 if _within(row.place, damage):
@@ -162,7 +162,7 @@ class Mender:
         return avro.codec(VolumeRedoBatch).encode(event)
 
     def _frames(self, damage: Damage, batches: Mapping[index.Place, bytes]) -> bytes | None:
-        seal_at = self.log.file(damage.segment).size() - segments.SEAL_BYTES
+        seal_at = self.log.file(damage.segment).size() - frames.SEAL_BYTES
         starts = {damage.start, *(place.frame.position for place in batches)}
         if damage.start <= seal_at < damage.end:
             starts.add(seal_at)
@@ -171,7 +171,7 @@ class Mender:
         bounds = [*sorted(starts), damage.end]
         for start, stop in itertools.pairwise(bounds):
             location = Location(damage.segment, start)
-            entries = [segments.seal(start)] if start == seal_at else self._entries(location, batches)
+            entries = [frames.seal(start)] if start == seal_at else self._entries(location, batches)
             room = stop - start - len(self._encoded(location, sequence, entries))
             count = min(fillers, max(room, 0) // self._filler_bytes(location))
             room -= count * self._filler_bytes(location)
@@ -228,6 +228,7 @@ class Mender:
         """
         path = self.log.path(damage.segment)
         new = path.with_name(path.name + NEW)
+        self._check_kept(damage)
         try:
             source, target = self.disk.open(path), self.disk.open(new, create=True)
             try:
@@ -240,6 +241,7 @@ class Mender:
                     yield STEP_BYTES
                 self.log.sealing.wrapped(damage.segment, target).write_at(damage.start, data)
                 target.fdatasync()
+                self._check_kept(damage)
                 now = self.disk.open(path)
                 changed = readable(now, 0, STEP_BYTES) != head or now.size() != source.size()
                 now.close()
@@ -255,6 +257,10 @@ class Mender:
                 raise NotMendedError(f"{self._label}: {path} cannot be written anew: {error.strerror}") from error
             raise files.failure(error, self.folder, self._label) from error
         self.log.replaced(damage.segment)
+
+    def _check_kept(self, damage: Damage) -> None:
+        if damage.segment < self.log.first:
+            raise NotMendedError(f"{self.log.path(damage.segment)} is not kept any more")
 
 
 def _within(place: index.Place, damage: Damage) -> bool:

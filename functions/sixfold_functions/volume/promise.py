@@ -13,6 +13,7 @@ from typing import TypeVar
 from sixfold import errors
 from sixfold_functions.volume import disk as disks
 from sixfold_functions.volume import files
+from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core.node import StorageNode
 
 P = TypeVar("P")
@@ -22,6 +23,20 @@ _PROMISE = struct.Struct(">QQI")
 
 class PromiseBrokenError(errors.SixfoldError):
     """The log ends before what the copy had acknowledged."""
+
+
+class DurableLostError(errors.SixfoldError):
+    """A recovery annulled records that the copy knows to be durable; it keeps them and does not obey."""
+
+
+def check_durable(node: StorageNode[P], folder: Path, label: str) -> None:
+    """Raises DurableLostError where the last record that `node` heard annuls what it knows to be durable."""
+    if (event := node.annulled) is not None:
+        raise DurableLostError(
+            f"{label}: a writer began epoch {epochs.text(event.epoch)} at LSN {event.durable_lsn}, but records up "
+            f"to LSN {node.prefix.floor_lsn} were durable: more copies lost their logs than a quorum bears. This "
+            f"copy stops and keeps them; save {folder} before you do anything else"
+        )
 
 
 class Promise:

@@ -19,12 +19,15 @@ from sixfold_events.volume import (
     VolumePagesRequested,
     VolumeReadAnswered,
     VolumeReadRequested,
+    VolumeSnapshotAnswered,
+    VolumeSnapshotRequested,
 )
 from sixfold_functions.volume import topics
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.membership import FIRST, Membership
 
-Answer = VolumeReadAnswered | VolumePagesAnswered | VolumeKeysAnswered
+Answer = VolumeReadAnswered | VolumePagesAnswered | VolumeKeysAnswered | VolumeSnapshotAnswered
+Request = VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested | VolumeSnapshotRequested
 
 
 class CopyUnreachableError(errors.SixfoldError):
@@ -33,6 +36,14 @@ class CopyUnreachableError(errors.SixfoldError):
 
 class CopyDamagedError(errors.SixfoldError):
     """A copy cannot read what it had stored."""
+
+
+class RecordsGoneError(CopyDamagedError):
+    """A copy does not keep records that old any more; `floor_lsn` is the last that it let go."""
+
+    def __init__(self, message: str, floor_lsn: int) -> None:
+        super().__init__(message)
+        self.floor_lsn = floor_lsn
 
 
 class CopyReader:
@@ -99,7 +110,9 @@ class CopyReader:
         whole_batches: bool = False,
         timeout_s: float = 2.0,
     ) -> VolumeReadAnswered:
-        """What `copy` answers. Raises CopyUnreachableError after `timeout_s`, CopyDamagedError if its log is broken."""
+        """What `copy` answers. Raises CopyUnreachableError after `timeout_s`, CopyDamagedError if its log is broken,
+        RecordsGoneError where it begins later.
+        """
         request = VolumeReadRequested(
             volume=self._volume,
             copy=copy,
@@ -113,6 +126,9 @@ class CopyReader:
         )
         answer = await self._request(request, timeout_s)
         assert isinstance(answer, VolumeReadAnswered)
+        if answer.error:
+            gone = count > 0 and answer.floor_lsn >= from_lsn
+            raise RecordsGoneError(answer.error, answer.floor_lsn) if gone else CopyDamagedError(answer.error)
         return answer
 
     async def ask_pages(
@@ -140,9 +156,18 @@ class CopyReader:
         assert isinstance(answer, VolumeKeysAnswered)
         return answer
 
-    async def _request(
-        self, request: VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested, timeout_s: float
-    ) -> Answer:
+    async def ask_snapshot(
+        self, copy: str, *, lsn: int = 0, first_page: int = 0, timeout_s: float = 5.0
+    ) -> VolumeSnapshotAnswered:
+        """A part of all pages of `copy` at `lsn`, 0 for its newest state. Raises as `ask`."""
+        request = VolumeSnapshotRequested(
+            volume=self._volume, copy=copy, request_id=uuid.uuid4().hex, lsn=lsn, first_page=first_page
+        )
+        answer = await self._request(request, timeout_s)
+        assert isinstance(answer, VolumeSnapshotAnswered)
+        return answer
+
+    async def _request(self, request: Request, timeout_s: float) -> Answer:
         partition = self._partitions.get(request.copy)
         if partition is None:
             known = ", ".join(self._members)
@@ -161,7 +186,7 @@ class CopyReader:
             ) from None
         finally:
             self._asked.pop(request.request_id, None)
-        if answer.error and not isinstance(answer, VolumeKeysAnswered):
+        if answer.error and not isinstance(answer, VolumeKeysAnswered | VolumeReadAnswered):
             raise CopyDamagedError(answer.error)
         return answer
 

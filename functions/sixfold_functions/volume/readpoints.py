@@ -1,6 +1,8 @@
-"""The writer's record of who reads at which LSN: replicas say so on `volume.read.points`, others in this process here.
+"""The writer's record of who reads at which LSN: replicas say so on `volume.read.points`, others in this process here;
+and of who takes records away, on `volume.retention`, which is compacted: what was said last of all is there at a start.
 
-What it knows becomes the low-water mark in the redo, which copies keep (`StorageNode.low_water_lsn`) and readers hear.
+What it knows becomes the low-water mark in the redo, which copies keep (`StorageNode.low_water_lsn`) and readers hear,
+and the LSN up to which every backup is.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from collections.abc import Iterator
 import structlog
 
 from sixfold import clock as clocks
-from sixfold.bus import port
+from sixfold.bus import ends, port
 from sixfold_events.registry import Registry
-from sixfold_events.volume import VolumeReadPointHeld
+from sixfold_events.volume import VolumeBackedUp, VolumeLogTrimmed, VolumeReadPointHeld
 from sixfold_functions.volume import errors, topics
-from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core import holding, layout
 from sixfold_functions.volume.core.readpoints import PATIENCE_S, ReadPoints
+
+Word = VolumeReadPointHeld | VolumeBackedUp | VolumeLogTrimmed
 
 
 class ReadPointLostError(errors.VolumeError):
@@ -44,15 +48,25 @@ class ReadPointKeeper:
         self._clock = clock
         self._volume = volume
         self._patience_s = patience_s
+        self.holders = holding.Holders()
         self._partition = port.TopicPartition(layout.topics(volume).read_points, 0)
+        self._retention = port.TopicPartition(layout.topics(volume).retention, 0)
         self._numbers = itertools.count(1)
 
     async def run(self) -> None:
         """Listen for ever."""
         since = clocks.now_ms(self._clock) - int(self._patience_s * 1000)
         start = await self._bus.offset_at(self._partition, since)
-        async with self._bus.assign([self._partition]) as consumer:
+        begin, end = await self._bus.offsets(self._retention)
+        if begin < end:
+            async with self._bus.assign([self._retention]) as consumer:
+                async for batch in ends.read_up_to(consumer, {self._retention: end}):
+                    for record in batch:
+                        self._hear(record)
+        self.holders.known = True
+        async with self._bus.assign([self._partition, self._retention]) as consumer:
             await consumer.seek(self._partition, start)
+            await consumer.seek(self._retention, end)
             async for records in topics.follow(consumer, self._clock):
                 for record in records:
                     self._hear(record)
@@ -62,12 +76,19 @@ class ReadPointKeeper:
             event = self._registry.decode(record.value, record.headers)
         except ValueError:
             return  # not a reader's word
-        if not isinstance(event, VolumeReadPointHeld) or event.volume != self._volume:
+        if not isinstance(event, Word) or event.volume != self._volume:
             return
-        if event.released:
-            self.points.release(event.reader)
-        else:
-            self.points.hold(event.reader, event.lsn, self._clock.monotonic())
+        match event:
+            case VolumeLogTrimmed():
+                self.holders.trim(event.lsn)
+            case VolumeBackedUp():
+                age_s = max(clocks.now_ms(self._clock) - record.timestamp_ms, 0) / 1000
+                heard_at = self._clock.monotonic() - age_s
+                self.holders.hold(event.backup, event.last_lsn, heard_at)
+            case VolumeReadPointHeld() if event.released:
+                self.points.release(event.reader)
+            case VolumeReadPointHeld():
+                self.points.hold(event.reader, event.lsn, self._clock.monotonic())
 
     def low_water(self, durable_lsn: int) -> int:
         """Nobody reads at a lower LSN."""
@@ -81,6 +102,18 @@ class ReadPointKeeper:
                 patience_s=self._patience_s,
             )
         return mark
+
+    def held(self, low_water_lsn: int) -> tuple[int, int]:
+        """Up to where every backup is that is waited for, and up to where the user gave records up."""
+        held_lsn, lost = self.holders.held_lsn(low_water_lsn, self._clock.monotonic())
+        for holder in lost:
+            structlog.get_logger().warning(
+                "a backup is silent for a day; records are not kept for it any more",
+                action="volume.backup.lost",
+                volume=self._volume,
+                backup=holder,
+            )
+        return held_lsn, self.holders.trimmed_lsn
 
     @contextlib.contextmanager
     def reading(self, lsn: int) -> Iterator[int]:

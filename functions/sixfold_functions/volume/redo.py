@@ -51,6 +51,8 @@ class RedoOutlet:
         """When a batch was last sent to all copies; monotonic."""
         self.low_water: Callable[[int], int] = lambda durable_lsn: 0
         """The lowest LSN at which somebody reads."""
+        self.held: Callable[[int], tuple[int, int]] = lambda low_water_lsn: (0, 0)
+        """Up to where every backup is, and up to where the user gave records up."""
 
     def send(self, event: Event, *copies: str) -> None:
         """Send a redo event to `copies`, to all members if none are given. Encoded once: it is the same for every copy."""
@@ -64,6 +66,8 @@ class RedoOutlet:
     def batch(self, batch: sequencer.Batch) -> VolumeRedoBatch:
         """`batch` of this epoch."""
         epoch = self._recovery.epoch
+        low_water_lsn = self.low_water(self._sequencer.durable_lsn)
+        held_lsn, trimmed_lsn = self.held(low_water_lsn)
         return VolumeRedoBatch(
             volume=self._volume,
             epoch=epoch,
@@ -80,7 +84,9 @@ class RedoOutlet:
             request_offsets=[request.offset for request, _, _ in batch.requests],
             committed_at_ms=batch.committed_at_ms,
             durable_at_ms=self.durable_at_ms,
-            low_water_lsn=self.low_water(self._sequencer.durable_lsn),
+            low_water_lsn=low_water_lsn,
+            held_lsn=held_lsn,
+            trimmed_lsn=trimmed_lsn,
         )
 
     def nothing_new(self) -> VolumeRedoBatch:

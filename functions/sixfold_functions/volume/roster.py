@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+import structlog
 
 from sixfold import clock as clocks
 from sixfold import errors
@@ -170,3 +171,13 @@ async def current(bus: port.Bus, registry: Registry) -> list[dict[str, str]]:
     """The copies of the default volume whose processes are to run: its members as they are now."""
     roster, _ = await load(bus, registry, layout.DEFAULT_VOLUME)
     return [{"copy": copy} for copy in roster.membership.members]
+
+
+def say_removed(log: structlog.stdlib.BoundLogger, membership: Membership) -> None:
+    """The copy ends, and is not to be started again."""
+    log.warning(
+        "this copy was replaced and is no member of the volume any more; it ends, and its folder may be removed",
+        action="volume.copy.removed",
+        version=membership.version,
+        members=membership.members,
+    )

@@ -90,7 +90,8 @@ class Scrubber:
     def damaged(self) -> int:
         """Places that are known to be damaged."""
         suspected = self._mender.log.suspects - {segment for segment, _ in self._waiting}
-        return len(self._waiting) + len(self._wrong_rows) + len(suspected) + self._mender.rows.suspect
+        found = len(self._waiting) + len(self._wrong_rows) + len(suspected)
+        return found + self._mender.rows.suspect + self._copy.pages.lacking
 
     def request(self, request: VolumeScrubRequested) -> None:
         """Read the whole log now."""
@@ -231,6 +232,9 @@ class Scrubber:
     async def _mend(self) -> str:
         """Mend what waits for it; why something is left, empty if nothing is."""
         problem = ""
+        first = self._mender.log.first  # what was let go meanwhile needs no mending
+        self._waiting = {place: damage for place, damage in self._waiting.items() if place[0] >= first}
+        self._wrong_rows = {number for number in self._wrong_rows if number >= self._mender.rows.base}
         try:
             if self._waiting:
                 problem = await self._mend_segments()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sixfold_functions.volume import files, frames, index, segments
+from sixfold_functions.volume import files, frames, index
 from sixfold_functions.volume.mending import Damage, Mender, readable
 from sixfold_functions.volume.segments import Location
 
@@ -38,7 +38,9 @@ def kept_position(mender: Mender) -> Position:
             file.close()
     except (OSError, msgspec.DecodeError):
         return Position()  # a reading is begun anew, no more
-    return found if 1 <= found.segment <= mender.log.newest + 1 and found.row <= len(mender.rows) else Position()
+    if not 1 <= found.segment <= mender.log.newest + 1 or found.row > len(mender.rows):
+        return Position()
+    return found
 
 
 def keep_position(mender: Mender, position: Position) -> None:
@@ -66,11 +68,14 @@ class Scrub:
 
     def total_bytes(self) -> int:
         """What there is to read, beginning at the position."""
-        sizes = [self._log.file(segment).size() for segment in range(self.position.segment, self._log.newest + 1)]
-        return sum(sizes)
+        first = max(self.position.segment, self._log.first)
+        return sum(self._log.file(segment).size() for segment in range(first, self._log.newest + 1))
 
     def steps(self) -> Iterator[int]:
-        """Read segment by segment; each step says how many bytes it read. The position moves after each segment."""
+        """Read segment by segment; each step says how many bytes it read. The position moves after each segment.
+
+        A segment that is let go meanwhile is left at once.
+        """
         last = self._log.newest
         for segment in range(self.position.segment, last + 1):
             yield from self.segment(segment)
@@ -79,6 +84,8 @@ class Scrub:
 
     def segment(self, segment: int) -> Iterator[int]:
         """Read one segment."""
+        if segment < self._log.first:
+            return
         file, position, read = self._log.file(segment), 0, 0
         size = file.size()
         expected = self._first_sequence(segment)
@@ -96,15 +103,18 @@ class Scrub:
             if read >= STEP_BYTES:
                 yield read
                 read = 0
+                if segment < self._log.first:
+                    self.damages = [each for each in self.damages if each.segment != segment]
+                    return
         if not sealed:
             self.damages.append(Damage(segment, size, size, expected, expected))  # its end is gone
         yield read
 
     def _first_sequence(self, segment: int) -> int:
         head = self._log.frame_at(Location(segment, 0))
-        if head is not None or segment == 1:
-            return head.sequence if head is not None else 1
-        at = self._log.file(segment - 1).size() - segments.SEAL_BYTES
+        if head is not None or segment == self._log.first:
+            return head.sequence if head is not None else int(segment == 1)
+        at = self._log.file(segment - 1).size() - frames.SEAL_BYTES
         end = self._log.frame_at(Location(segment - 1, max(at, 0)))
         return end.sequence + 1 if end is not None else 0
 
@@ -121,10 +131,12 @@ class Scrub:
 
     def rows(self, segment: int, *, last: bool) -> Iterator[int]:
         """Follow the rows that point into what was read so far."""
-        rows, number, frame, read = self._mender.rows, self.position.row, None, 0
+        rows, frame, read = self._mender.rows, None, 0
+        number = max(self.position.row, rows.base)
         at: Location | None = None
         damaged = [(each.segment, each.start, each.end) for each in self.damages]
-        end_lsn = rows_before.last_lsn if number and (rows_before := rows.row(number - 1)) is not None else None
+        before = rows.row(number - 1) if number > rows.base else None
+        end_lsn = before.last_lsn if before is not None else None
         while number < len(rows):
             row = rows.row(number)
             if row is not None and row.place.frame.segment > segment and not last:
@@ -135,7 +147,9 @@ class Scrub:
             else:
                 end_lsn = row.last_lsn
                 place = row.place.frame
-                if not any(place.segment == each and start <= place.position < end for each, start, end in damaged):
+                if place.segment >= self._log.first and not any(
+                    place.segment == each and start <= place.position < end for each, start, end in damaged
+                ):
                     if place != at:
                         at, frame = place, self._log.frame_at(place)
                         read += frame.size if frame is not None else 0
@@ -146,6 +160,8 @@ class Scrub:
             if read >= STEP_BYTES or number % 1024 == 0:
                 yield 0
                 read = 0
+                if number < rows.base:
+                    number, end_lsn = rows.base, None
 
     def _points_right(self, row: index.Row, frame: frames.Frame | None) -> bool:
         batch = self._mender.batch(frame, row.place.entry) if frame is not None else None
@@ -162,12 +178,12 @@ def repaired_rows(mender: Mender, wrong: list[int]) -> Iterator[int]:
         first, last = wrong[0], wrong[0]
         while last + 1 in wrong:
             last += 1
-        before = rows.row(first - 1) if first else None
+        before = rows.row(first - 1) if first > rows.base else None
         after = rows.row(last + 1) if last + 1 < len(rows) else None
         found: dict[tuple[int, int], tuple[index.Row, int]] = {}
-        lsn = before.last_lsn + 1 if before is not None else 1
+        lsn = (before.last_lsn if before is not None else rows.base_lsn) + 1
         end_lsn = after.first_lsn - 1 if after is not None else mender.node.prefix.floor_lsn
-        for segment in range(1, mender.log.newest + 1):
+        for segment in range(mender.log.first, mender.log.newest + 1):
             position, size = 0, mender.log.file(segment).size()
             while position < size and (frame := mender.log.frame_at(Location(segment, position))) is not None:
                 for number in range(len(frame.entries)):

@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sixfold_functions.volume import disk as disks
-from sixfold_functions.volume import files, frames
-from sixfold_functions.volume.encryption import inventory
+from sixfold_functions.volume import files, frames, numbered
 from sixfold_functions.volume.encryption.keyring import Keyring
 from sixfold_functions.volume.encryption.sealing import Sealing
 from sixfold_functions.volume.files import LogDamagedError, LogFailedError, LogForeignError
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 """A new file is begun beyond this; an eighth of a second to read at 500 MB/s."""
-_SUFFIX = inventory.SUFFIX
-SEAL_BYTES = len(frames.encode(0, [frames.Entry(frames.Kind.SEALED, -1, bytes(8))]))
 
 
 class Location(NamedTuple):
@@ -56,7 +53,10 @@ class SegmentLog:
         """Called where a segment begins: all that is known of what lies before. Empty for a log without checkpoints."""
         self._segment_bytes_max = segment_bytes_max
         self.sealing = Sealing(keyring or Keyring(), label)
+        self._names = numbered.Segments(disk, folder)
         self._files = files.Files(disk, self.path, self.sealing.wrapped)
+        self.first = 1
+        """The log begins with this segment; set it before `replay` where earlier ones were removed."""
         self._last = 0
         self._tail: tuple[Location, int] | None = None
         """The last frame that was read back, and its size."""
@@ -65,14 +65,9 @@ class SegmentLog:
         self.suspects: set[int] = set()
         """Segments in which a reader found damage; whoever looks after them takes them out."""
 
-    @property
-    def last(self) -> int:
-        """The segment that is written; those before it are full."""
-        return self._last
-
     def path(self, segment: int) -> Path:
         """Of a segment's file."""
-        return self._folder / f"{segment:08d}{_SUFFIX}"
+        return self._names.path(segment)
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -82,23 +77,30 @@ class SegmentLog:
         Then the log is ready to be appended to. May be called again, so that the whole log can be read after all.
         """
         self._disk.make_folder(self._folder)
-        numbers = [int(name[: -len(_SUFFIX)]) for name in self._disk.names(self._folder) if name.endswith(_SUFFIX)]
-        if numbers != list(range(1, len(numbers) + 1)):
+        numbers = [number for number in self._names.numbers() if number >= self.first]
+        end = self.first + len(numbers)
+        if numbers != list(range(self.first, end)) or (self.first > 1 and not numbers):
             raise LogDamagedError(
-                f"{self._folder}: expected segments 1 to {len(numbers)}, found {numbers}; a file is missing. "
-                f"{self._remedy()}"
+                f"{self._folder}: expected segments {self.first} to {max(end - 1, self.first)}, found {numbers}; "
+                f"a file is missing. {self._remedy()}"
             )
-        self._last = len(numbers)
+        self._last = end - 1
         if not numbers:
             self._begin_segment()
             return
-        start = 1 if whole else self._newest_checkpoint()
-        for segment in range(1, start):
+        start = self.first if whole else self._newest_checkpoint()
+        for segment in range(self.first, start):
             self._check_sealed(segment)
         head = self._head(start)
         self._sequence = head.sequence - 1 if head is not None else 0
         for segment in range(start, self._last + 1):
             yield from self._read_segment(segment)
+
+    def checkpoint_of(self, segment: int) -> bytes | None:
+        """What a segment begins with; None where that has no checkpoint, or is damaged."""
+        head = self._head(segment)
+        entries = head.entries if head is not None else ()
+        return next((entry.data for entry in entries if entry.kind is frames.Kind.CHECKPOINT), None)
 
     def _head(self, segment: int) -> frames.Frame | None:
         """A segment's first frame, None where it is not whole."""
@@ -108,19 +110,17 @@ class SegmentLog:
         return None if frame is None else self.sealing.opened(segment, file, 0, frame)
 
     def _newest_checkpoint(self) -> int:
-        """The newest segment with a checkpoint; 1 where none has."""
-        for segment in range(self._last, 1, -1):
-            head = self._head(segment)
-            if head is not None and any(entry.kind is frames.Kind.CHECKPOINT for entry in head.entries):
-                return segment
-        return 1
+        """The newest segment with a checkpoint; the first where none has."""
+        found = (segment for segment in range(self._last, self.first, -1) if self.checkpoint_of(segment) is not None)
+        return next(found, self.first)
 
     def _check_sealed(self, segment: int) -> None:
         """Raises LogDamagedError where a file that is not read back does not end as it did when the next was begun."""
         file = self._files.get(segment)
-        position = max(file.size() - SEAL_BYTES, 0)
-        end = frames.decode(file.read_at(position, SEAL_BYTES))
-        if end is not None and end.entries[0] == seal(position):
+        self._names.sizes[segment] = file.size()
+        position = max(file.size() - frames.SEAL_BYTES, 0)
+        end = frames.decode(file.read_at(position, frames.SEAL_BYTES))
+        if end is not None and end.entries[0] == frames.seal(position):
             return
         # Cut off, or of a version that sealed nothing: reading tells.
         head, following = self._head(segment), self._head(segment + 1)
@@ -136,6 +136,7 @@ class SegmentLog:
     def _read_segment(self, segment: int) -> Iterator[tuple[Location, frames.Frame]]:
         file = self._files.get(segment)
         data = file.read_at(0, file.size())
+        self._names.sizes[segment] = len(data)
         position = 0
         while position < len(data):
             frame = frames.decode(data, position)
@@ -237,14 +238,30 @@ class SegmentLog:
     def roll(self) -> None:
         """Seal the last file, full or not, and begin a new one. Raises LogFailedError."""
         file = self._files.get(self._last)
-        self._write(file, [seal(file.size())])
+        self._write(file, [frames.seal(file.size())])
         self._sync(file)
+        self._names.sizes[self._last] = file.size()
         self._begin_segment()
 
     def replaced(self, segment: int) -> None:
         """Another file, which shows the same, has a full segment's name now."""
         self._files.forget(segment)
         self.sealing.forget(segment)
+
+    def strays(self) -> bool:
+        """Whether there are files of segments before the first."""
+        return any(number < self.first for number in self._names.numbers())
+
+    def begin_with(self, first: int) -> None:
+        """Remove the segments before `first`, of which nobody needs anything. Raises LogFailedError."""
+        try:
+            for segment in self._names.remove_before(first):
+                self.replaced(segment)
+        except OSError as error:
+            raise self._failure(error) from error
+        self.first = first
+        self.suspects = {segment for segment in self.suspects if segment >= first}
+        self._sync_folder()
 
     def append(self, entries: Sequence[frames.Entry]) -> None:
         """Write one frame at `next_location` and fsync it. Raises LogFailedError; the log is dead then."""
@@ -274,6 +291,11 @@ class SegmentLog:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     @property
+    def size(self) -> int:
+        """Bytes of all segments."""
+        return self._names.full_bytes(self._last) + self._files.get(self._last).size()
+
+    @property
     def newest(self) -> int:
         """The segment that is being written; all before it are full."""
         return self._last
@@ -298,6 +320,8 @@ class SegmentLog:
             raise
 
     def _read(self, location: Location) -> frames.Frame:
+        if location.segment < self.first:
+            raise LogDamagedError(f"{self.path(location.segment)} is not kept any more")
         file, frame = self._files.get(location.segment), None
         try:
             size = frames.length_at(file.read_at(location.position, frames.HEAD_BYTES))
@@ -323,8 +347,3 @@ class SegmentLog:
     def close(self) -> None:
         """Close the files; everything that was appended is on the disk already."""
         self._files.close()
-
-
-def seal(position: int) -> frames.Entry:
-    """The entry of the last frame of a full segment, which lies at `position`."""
-    return frames.Entry(frames.Kind.SEALED, -1, position.to_bytes(8, "big"))

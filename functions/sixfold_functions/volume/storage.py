@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,19 +30,33 @@ from sixfold_events.volume import (
     VolumeReadRequested,
     VolumeScrubReported,
     VolumeScrubRequested,
+    VolumeSnapshotAnswered,
+    VolumeSnapshotRequested,
 )
-from sixfold_functions.volume import answering, files, gossip, pasts, rejoining, roster, scrubber, topics
+from sixfold_functions.volume import (
+    answering,
+    collecting,
+    files,
+    gossip,
+    pasts,
+    rejoining,
+    roster,
+    scrubber,
+    snapshots,
+    topics,
+)
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import disk as disks
+from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import layout
-from sixfold_functions.volume.core.membership import Membership
 from sixfold_functions.volume.encryption import custody, inventory, settings
 from sixfold_functions.volume.encryption.service import KeyService
+from sixfold_functions.volume.grouping import grouped
+from sixfold_functions.volume.pages import snapshot
 
 T = TypeVar("T")
+Answer = VolumeReadAnswered | VolumePagesAnswered | VolumeSnapshotAnswered
 
-GROUP_BYTES_MAX = 8 * 1024 * 1024
-"""Records that share one frame and one fsync; what one write can lose is bounded by it."""
 FETCH_RECORDS_MAX = 500
 
 
@@ -82,6 +96,7 @@ class StorageService:
         self._gossip = gossip.Gossip(
             copy, bus, registry=registry, clock=clock, partition=place.partition, acknowledge=self._acknowledge
         )
+        self._snapshots = snapshots.Snapshots(copy, bus, registry=registry, clock=clock, acknowledge=self._acknowledge)
         self._consumed = asyncio.Event()
         self._scrubber = scrubber.Scrubber(copy, bus, registry=registry, clock=clock, report=self._report, pace=pace)
 
@@ -106,6 +121,8 @@ class StorageService:
                     ("reads", self._answer(reads)),
                     ("gossip", self._gossip.run()),
                     ("pages", self._make_pages()),
+                    ("snapshots", self._snapshots.run()),
+                    ("collection", collecting.run(self._copy, self._clock)),
                     ("keys", self._answer_keys()),
                     ("reencryption", self._keys.run()),
                     ("scrub", self._scrubber.run()),
@@ -147,10 +164,10 @@ class StorageService:
 
     async def _consume(self, consumer: port.Consumer) -> None:
         while not self._copy.node.removed:
-            for group in self._groups(await self._fetch(consumer)):
+            for group in grouped(await self._fetch(consumer)):
                 self._acknowledge(self._copy.consume(group))
                 self._consumed.set()
-        say_removed(self._log, self._copy.node.membership)
+        roster.say_removed(self._log, self._copy.node.membership)
 
     async def _make_pages(self) -> None:
         """In short steps, so that batches and readers wait for none of it."""
@@ -169,18 +186,6 @@ class StorageService:
             await self._clock.sleep(topics.BUS_RETRY_S)
             return []
         return [record for records in fetched.values() for record in records]
-
-    def _groups(self, records: Sequence[port.Record]) -> Iterator[list[port.Record]]:
-        group: list[port.Record] = []
-        size = 0
-        for record in records:
-            group.append(record)
-            size += len(record.value or b"")
-            if size >= GROUP_BYTES_MAX:
-                yield group
-                group, size = [], 0
-        if group:
-            yield group
 
     def _acknowledge(self, ack: VolumeCopyAcknowledged) -> None:
         self._ack = ack
@@ -219,9 +224,7 @@ class StorageService:
                     continue  # not a request
                 if isinstance(request, VolumeReadAnswered):
                     self._gossip.hear(request)  # to this copy, which had asked
-                if not isinstance(
-                    request, VolumeReadRequested | VolumePagesRequested | VolumeKeysRequested | VolumeScrubRequested
-                ):
+                if not isinstance(request, readers.Request | VolumeScrubRequested):
                     continue
                 if request.copy != self._copy.node.copy:
                     continue
@@ -229,6 +232,8 @@ class StorageService:
                     self._scrubber.request(request)
                 elif isinstance(request, VolumePagesRequested):
                     await self._reply(self._copy.pages.answer(request))
+                elif isinstance(request, VolumeSnapshotRequested):
+                    await self._reply(snapshot.answer(self._copy.pages, request))
                 elif isinstance(request, VolumeReadRequested):
                     await pasts.prepare(self._copy, request)
                     answer = msgspec.structs.replace(self._copy.answer(request), damaged=self._scrubber.damaged)
@@ -246,7 +251,7 @@ class StorageService:
     async def _report(self, event: VolumeScrubReported) -> None:
         await self._publish(self._record(event, self._topics.read_results))
 
-    async def _reply(self, answer: VolumeReadAnswered | VolumePagesAnswered, partition: int = -1) -> None:
+    async def _reply(self, answer: Answer, partition: int = -1) -> None:
         """To the copy that asked, in its `partition`; else to all who ask."""
         try:
             if partition < 0:
@@ -261,16 +266,6 @@ class StorageService:
                 await self._reply(answering.refused(answer, text), partition)
 
 
-def say_removed(log: structlog.stdlib.BoundLogger, membership: Membership) -> None:
-    """The copy ends, and is not to be started again."""
-    log.warning(
-        "this copy was replaced and is no member of the volume any more; it ends, and its folder may be removed",
-        action="volume.copy.removed",
-        version=membership.version,
-        members=membership.members,
-    )
-
-
 async def run(process: Process) -> None:
     """The service's entry: `sixfold run volume.storage --copy a1`. Returns by itself once the copy was replaced."""
     name = process.options.get("copy", "")
@@ -283,7 +278,7 @@ async def run(process: Process) -> None:
     if place is None:
         raise errors.UsageError(f"--copy {name!r}: expected one of {', '.join(announced.members)}")
     if announced.is_removed(name):
-        say_removed(structlog.get_logger().bind(volume=volume, copy=name), announced)
+        roster.say_removed(structlog.get_logger().bind(volume=volume, copy=name), announced)
         process.finished = True
         return
     await roster.grow(bus, volume, announced)

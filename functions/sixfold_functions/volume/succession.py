@@ -28,7 +28,11 @@ async def succeed(writer: VolumeWriter) -> int:
     results: list[announcer.Result] = []
     lsn = announced_lsn + 1
     while lsn <= last_lsn:
-        batches = await read(writer, lsn, last_lsn)
+        try:
+            batches = await read(writer, lsn, last_lsn)
+        except reader.RecordsGoneError as gone:
+            lsn = gone.floor_lsn + 1  # their callers do not hear of them any more
+            continue
         if not batches:
             await writer.wait_change()
         for batch in batches:
@@ -43,12 +47,20 @@ async def succeed(writer: VolumeWriter) -> int:
 
 
 async def read(writer: VolumeWriter, first_lsn: int, last_lsn: int) -> list[VolumeRedoBatch]:
-    """Stored batches of any copy of the epoch that has them; none where none answers now."""
+    """Stored batches of any copy of the epoch that has them; none where none answers now.
+
+    Raises RecordsGoneError where no copy that answers keeps them any more, with what is kept longest.
+    """
+    gone: reader.RecordsGoneError | None = None
     for source in writer.repairer.sources(first_lsn, but=""):
         try:
             return await writer.repairer.read(source, first_lsn, last_lsn)
+        except reader.RecordsGoneError as error:
+            gone = error if gone is None or error.floor_lsn < gone.floor_lsn else gone
         except (reader.CopyUnreachableError, reader.CopyDamagedError):
             continue
+    if gone is not None:
+        raise gone
     return []
 
 

@@ -50,6 +50,7 @@ def specs(volume: str = layout.DEFAULT_VOLUME) -> tuple[port.TopicSpec, ...]:
         port.TopicSpec(name=topics.status, partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),
         port.TopicSpec(name=topics.read_points, partitions=1, retention_ms=DAY_MS),
         port.TopicSpec(name=topics.members, partitions=1, retention_ms=None),
+        port.TopicSpec(name=topics.retention, partitions=1, cleanup=port.Cleanup.COMPACT, retention_ms=None),
     )
 
 

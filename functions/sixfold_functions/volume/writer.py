@@ -66,7 +66,7 @@ class VolumeWriter(appending.Appender):
             self.sender, self.recovery, self.sequencer, volume=volume, source=self.source, clock=self.clock
         )
         self.read_points = readpoints.ReadPointKeeper(bus, registry=registry, clock=self.clock, volume=volume)
-        self.outlet.low_water = self.read_points.low_water
+        self.outlet.low_water, self.outlet.held = self.read_points.low_water, self.read_points.held
         self.reader = reader.CopyReader(bus, registry=registry, clock=self.clock, volume=volume)
         self.announcer = announcer.Announcer(
             bus,

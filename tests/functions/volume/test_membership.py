@@ -15,9 +15,10 @@ from tests.functions.volume.making import E1, E2, E3, ack, bump, membership
 from sixfold_events.volume import VolumeCopyAcknowledged
 from sixfold_functions.volume.core import changing, layout
 from sixfold_functions.volume.core.membership import FIRST, Membership, MembershipError, event_of, of_event
-from sixfold_functions.volume.core.node import NodeState, StorageNode
+from sixfold_functions.volume.core.node import StorageNode
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Sets
 from sixfold_functions.volume.core.recovery import Recovery, State
+from sixfold_functions.volume.core.state import NodeState
 from sixfold_functions.volume.core.tracker import QuorumTracker
 
 COPIES = layout.COPIES

@@ -6,8 +6,9 @@ import msgspec
 from tests.functions.volume.making import E1, E2, E3, admission, batch, bump, truncation
 
 from sixfold_events.volume import VolumeRedoBatch
-from sixfold_functions.volume.core.node import NodeState, Redo, StorageNode
+from sixfold_functions.volume.core.node import Redo, StorageNode
 from sixfold_functions.volume.core.prefix import ISLANDS_MAX
+from sixfold_functions.volume.core.state import NodeState
 
 
 def node(*events: Redo) -> StorageNode[int]:

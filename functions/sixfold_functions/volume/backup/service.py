@@ -162,7 +162,7 @@ class BackupService:
         event = VolumeBackedUp(volume=self._archive.volume, backup=self._archive.url, last_lsn=last_lsn)
         source = f"/volumes/{self._archive.volume}/backup"
         record = publisher.record_of(event, source=source, clock=self._clock, partition=0)
-        await self._bus.publish([topics.moved(record, layout.topics(self._archive.volume).read_points)])
+        await self._bus.publish([topics.moved(record, layout.topics(self._archive.volume).retention)])
         self._told = last_lsn, now
 
     async def _compare(self, copy: str, lsn: int) -> bool:

@@ -25,6 +25,7 @@ from sixfold_events.volume import (
     VolumeRangeTruncated,
     VolumeReadAnswered,
     VolumeRedoBatch,
+    VolumeSnapshotAnswered,
 )
 from sixfold_functions.volume.core import repair
 from sixfold_functions.volume.core.node import Redo, StorageNode
@@ -96,7 +97,7 @@ def own(node: StorageNode[Any], position: int) -> Own:
     return Own(position, node.epoch, node.begun, node.prefix.chained_lsn, node.missing()[1])
 
 
-def beginning(answer: VolumeReadAnswered) -> VolumeRangeTruncated | None:
+def beginning(answer: VolumeReadAnswered | VolumeSnapshotAnswered) -> VolumeRangeTruncated | None:
     """Where the volume of the epoch of the copy that answered began."""
     if answer.began_lsn < 0:
         return None
@@ -114,7 +115,9 @@ def leads(peer: VolumeCopyAcknowledged, mine: Own) -> bool:
     return peer.log_epoch == peer.epoch >= mine.epoch
 
 
-def taken(answer: VolumeReadAnswered, batches: Iterable[VolumeRedoBatch], mine: Own) -> list[Redo]:
+def taken(
+    answer: VolumeReadAnswered | VolumeSnapshotAnswered, batches: Iterable[VolumeRedoBatch], mine: Own
+) -> list[Redo]:
     """What the copy may take of a peer's answer, as the writer of the peer's epoch would have sent it."""
     peer = answer.status
     if not leads(peer, mine):

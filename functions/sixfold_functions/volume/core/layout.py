@@ -47,13 +47,13 @@ class Topics(NamedTuple):
     status: str
     read_points: str
     members: str
+    retention: str
 
 
 def topics(volume: str) -> Topics:
     """The default volume has the plain names, another its own name at the end."""
     suffix = "" if volume == DEFAULT_VOLUME else f".{volume}"
-    names = ("redo", "acks", "append", "durable", "reads", "read.results", "status", "read.points", "members")
-    return Topics(*(f"volume.{name}{suffix}" for name in names))
+    return Topics(*(f"volume.{name.replace('_', '.')}{suffix}" for name in Topics._fields))
 
 
 GROUP = ".g"

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-import msgspec
-
 from sixfold_events.volume import (
     VolumeCopyAcknowledged,
     VolumeCopyAdmitted,
@@ -28,7 +26,8 @@ from sixfold_events.volume import (
     VolumeRestored,
 )
 from sixfold_functions.volume.core.membership import FIRST, of_event
-from sixfold_functions.volume.core.prefix import End, Entry, Prefix, PrefixState
+from sixfold_functions.volume.core.prefix import End, Entry, Prefix
+from sixfold_functions.volume.core.state import NodeState
 
 P = TypeVar("P")
 Redo = (
@@ -39,27 +38,6 @@ Redo = (
     | VolumeMembershipChanged
     | VolumeRestored
 )
-
-
-class NodeState(msgspec.Struct, Generic[P], frozen=True):
-    """All that a copy knows, for a checkpoint."""
-
-    incarnation: int
-    epoch: int
-    writer: str
-    log_epoch: int
-    durable_lsn: int
-    heard_durable_lsn: int
-    began_at: int | None
-    joining: int
-    admitted_lsn: int | None
-    prefix: PrefixState[P]
-    clock_ms: int = 0
-    heard_ms: int = 0
-    origin: VolumeRestored | None = None
-    beginning: VolumeRangeTruncated | None = None
-    low_water_lsn: int = 0
-    membership: VolumeMembershipChanged | None = None
 
 
 def entry_of(event: VolumeRedoBatch, place: P) -> Entry[P]:
@@ -102,6 +80,8 @@ class StorageNode(Generic[P]):
         """Highest stamp that was stored: a quorum that stored one lets no later writer stamp a record with less."""
         self.low_water_lsn = 0
         """Nobody reads the volume at a lower LSN: what only such states need may go, as far as it is settled here."""
+        self.held_lsn = self.trimmed_lsn = 0
+        """Backups have all up to the one; the user gave up all up to the other."""
         self._heard_ms = 0
         """Highest of those of `epoch`'s writer; an older writer's clock may have been ahead."""
         self.origin: VolumeRestored | None = None
@@ -192,6 +172,21 @@ class StorageNode(Generic[P]):
         self._connect()
         return True
 
+    def begin_at(self, end: End, clock_ms: int) -> bool:
+        """Another copy gave what all records up to `end` make, which is durable: go on from there.
+
+        The copy is in an epoch that knew them to be durable, so no truncation that it may still read annuls them. False
+        where it holds more, of an older epoch: that may be durable, and stays until all of it can be replaced.
+        """
+        lsn, filled = end.last_lsn, self._began_at is not None and end.last_lsn >= self._began_at
+        if lsn <= self.prefix.chained_lsn or (lsn <= self.prefix.complete_lsn and not filled):
+            return False
+        self.clock_ms = max(self.clock_ms, clock_ms)
+        self._durable_lsn = max(self._durable_lsn, end.last_lsn)
+        self.prefix.begin_at(end)
+        self._connect()
+        return True
+
     def _admit(self, event: VolumeCopyAdmitted) -> bool:
         if event.copy != self.copy or not self._joining or event.incarnation < self._joining:
             return False
@@ -221,6 +216,8 @@ class StorageNode(Generic[P]):
             self.clock_ms = max(self.clock_ms, event.committed_at_ms)
         if held or told or self.settled_lsn > settled_before:
             self.low_water_lsn = max(self.low_water_lsn, event.low_water_lsn)
+            self.held_lsn = max(self.held_lsn, event.held_lsn)
+            self.trimmed_lsn = max(self.trimmed_lsn, event.trimmed_lsn)
             return True
         # What is not stored must leave nothing behind, or the copy would be another one after a restart.
         self._heard_durable_lsn, self._durable_lsn = before
@@ -304,6 +301,8 @@ class StorageNode(Generic[P]):
             heard_ms=self._heard_ms,
             origin=self.origin,
             membership=self.membership_event,
+            held_lsn=self.held_lsn,
+            trimmed_lsn=self.trimmed_lsn,
         )
 
     def restore(self, state: NodeState[P]) -> None:
@@ -313,6 +312,7 @@ class StorageNode(Generic[P]):
         self._durable_lsn, self._heard_durable_lsn = state.durable_lsn, state.heard_durable_lsn
         self._joining, self._admitted_lsn = state.joining, state.admitted_lsn
         self.clock_ms, self.low_water_lsn = state.clock_ms, state.low_water_lsn
+        self.held_lsn, self.trimmed_lsn = state.held_lsn, state.trimmed_lsn
         self.beginning, self.origin, self._heard_ms = state.beginning, state.origin, state.heard_ms
         self.membership_event = state.membership
         self.membership = FIRST if state.membership is None else of_event(state.membership)

@@ -191,6 +191,22 @@ class Shrink(NamedTuple):
     pages: int
 
 
+def keyed(change: Change) -> Change:
+    """As it is kept: a size as the content of a page of its own."""
+    if change.kind is not Kind.SIZE or change.page == SIZE_PAGE:
+        return change
+    return change._replace(page=SIZE_PAGE, body=change.page.to_bytes(8, "big"))
+
+
+def shrinks_in(changes: Sequence[Change], size: int) -> Iterator[Shrink]:
+    """Where `changes` make a volume smaller that had `size` pages before."""
+    for change in changes:
+        if change.kind is Kind.SIZE:
+            if change.page < size:
+                yield Shrink(change.lsn, change.page)
+            size = change.page
+
+
 def vanished_at(shrinks: Iterable[Shrink], page: int, at: int) -> int:
     """LSN at which `page` was last lost, not after `at`; what was written to it before counts no more. 0 for never."""
     return max((shrink.lsn for shrink in shrinks if shrink.lsn <= at and shrink.pages <= page), default=0)

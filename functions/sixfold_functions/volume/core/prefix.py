@@ -88,6 +88,11 @@ class Prefix(Generic[P]):
         assert not self._entries, self._entries
         self._floor = floor
 
+    def begin_at(self, floor: End) -> None:
+        """Begin behind records that are durable, in place of all that was here; what waited beyond comes again."""
+        self._entries, self._ends, self._staged, self._islands = [], [], [], {}
+        self._base, self._floor = None, floor
+
     @property
     def end(self) -> End:
         """What is true at the SCL."""

@@ -56,7 +56,7 @@ class Rewriter:
         if current is None or not self._keyring.reencrypt:
             return []
         try:
-            full = [each for each in inventory.segments(self._disk, self._folder) if each.segment < self._log.last]
+            full = [each for each in inventory.segments(self._disk, self._folder) if each.segment < self._log.newest]
         except OSError as error:
             raise files.failure(error, self._folder, self._label) from error
         return inventory.stale(full, current.blob)
@@ -68,8 +68,13 @@ class Rewriter:
         """
         path = self._log.path(segment)
         new = path.with_name(path.name + NEW)
+        if segment < self._log.first:
+            return  # let go meanwhile
         try:
             yield from self._write(segment, path, new)
+            if segment < self._log.first:
+                self.tidy()
+                return
             self._disk.rename(new, path)
             self._disk.sync_folder(self._folder)
         except OSError as error:

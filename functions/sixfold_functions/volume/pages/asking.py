@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sixfold_functions.volume import errors
 from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume.core import pages as records
 
 if TYPE_CHECKING:
     from sixfold_functions.volume.writer import VolumeWriter
@@ -27,6 +28,21 @@ class PageReader:
         acks = self._writer.tracker.copies.values()
         current = [ack for ack in acks if ack.epoch == ack.log_epoch == self._writer.epoch and not ack.joining]
         return [ack.copy for ack in sorted(current, key=lambda ack: -ack.complete_lsn) if ack.complete_lsn >= lsn]
+
+    async def page_bytes(self) -> int:
+        """Of a page, as a copy knows it or the first record says; 0 for plain records. Raises PagesUnreadableError."""
+        writer, said = self._writer, []
+        for copy in self.sources(writer.durable_lsn):
+            try:
+                if known := (await writer.reader.ask(copy)).page_bytes:
+                    return known
+                answer = await writer.reader.ask(copy, count=1, epoch=writer.epoch, durable_lsn=writer.durable_lsn)
+                return records.page_bytes(answer.payloads[0])
+            except readers.RecordsGoneError:
+                return 0  # of a volume of pages it would know
+            except (readers.CopyUnreachableError, readers.CopyDamagedError) as error:
+                said.append(str(error))
+        raise PagesUnreadableError(f"volume {writer.volume}: no copy gives the first record: {'; '.join(said)}")
 
     async def ask(self, pages: Sequence[int], lsn: int) -> tuple[int, list[bytes]]:
         """How many pages there are at `lsn`, and as many of `pages` as one answer holds. Raises PagesUnreadableError."""

@@ -46,6 +46,10 @@ class Log(Protocol):
     def batch(self, place: index.Place) -> VolumeRedoBatch:
         """The batch there. Raises LogDamagedError."""
 
+    @property
+    def floor_lsn(self) -> int:
+        """Records up to here are not kept any more: only pages have them."""
+
 
 class CopyPages:
     """The pages of the copy with `log`. Call `open` once it is read back."""
@@ -62,7 +66,7 @@ class CopyPages:
         self._disk = disk
         self._folder = folder
         self._log = log
-        self._label = label
+        self.label = label
         self._keyring = keyring
         self.make: Callable[..., PageStore] = PageStore
         self._is_open = False
@@ -82,11 +86,39 @@ class CopyPages:
             self.store = self.make(
                 self._disk,
                 self._folder / FOLDER,
-                label=self._label,
+                label=self.label,
                 page_bytes=self.page_bytes,
                 keyring=self._keyring,
             )
             self.store.open()
+
+    @property
+    def node(self) -> StorageNode[index.Place]:
+        """The copy's core."""
+        return self._log.node
+
+    @property
+    def layered_lsn(self) -> int:
+        """Records up to here are in layers, synced; none where those have to be had from another copy."""
+        return self.store.layered_lsn if self.store is not None and not self.lacking else 0
+
+    @property
+    def lacking(self) -> bool:
+        """Whether layers are damaged, or gone, whose records are not kept any more: another copy has such pages."""
+        store, floor_lsn = self.store, self._log.floor_lsn
+        return bool(self.page_bytes and floor_lsn) and (store is None or store.damaged or store.lsn < floor_lsn)
+
+    def adopt(self, page_bytes: int, name: str) -> None:
+        """Go on from the image layer `name`, which lies in the folder; of what was here before nothing stays."""
+        self.page_bytes = page_bytes
+        self._begin()
+        assert self.store is not None
+        self.store.adopt(name)
+
+    @property
+    def place(self) -> layers.Place:
+        """Where layers lie."""
+        return layers.Place(self._disk, self._folder / FOLDER, self.label, self._keyring)
 
     # -- feeding ---------------------------------------------------------------------------------------------------
 
@@ -118,7 +150,7 @@ class CopyPages:
     def work(self) -> bool:
         """Do a step of what is to be done. False where nothing is."""
         store, floor_lsn = self.store, self._log.node.prefix.floor_lsn
-        if store is None:
+        if store is None or self.lacking:
             return False
         store.low_water_lsn = self._low_water_lsn()
         try:
@@ -129,15 +161,23 @@ class CopyPages:
                 return True
             return store.work()
         except layers.LayerDamagedError as damage:
-            self._make_anew(store, damage)
+            self.on_damage(damage)
             return True
         except files.LogDamagedError:
             return False  # whoever reads that part of the log hears of it
 
-    def _make_anew(self, store: PageStore, damage: layers.LayerDamagedError) -> None:
+    def on_damage(self, damage: layers.LayerDamagedError) -> None:
+        """A layer of the store is damaged: make all anew, from the log if that has everything."""
+        assert self.store is not None
         log = structlog.get_logger()
+        if self._log.floor_lsn:
+            self.store.damaged = True  # what else is whole still serves until another copy's pages are here
+            log.error(
+                "pages are damaged; another copy's are asked for", action="volume.pages.damaged", error=str(damage)
+            )
+            return
         log.warning("pages are made anew from the log", action="volume.pages.damaged", error=str(damage))
-        store.reset()
+        self.store.reset()
 
     def _low_water_lsn(self) -> int:
         return min(self._log.node.low_water_lsn, self._log.node.settled_lsn)
@@ -166,25 +206,27 @@ class CopyPages:
                     break
         except (files.LogDamagedError, layers.LayerDamagedError, pages.PageError) as error:
             if isinstance(error, layers.LayerDamagedError):
-                self._make_anew(store, error)
-            return msgspec.structs.replace(found, error=f"{self._label}: {error}")
+                self.on_damage(error)
+            return msgspec.structs.replace(found, error=f"{self.label}: {error}")
         return msgspec.structs.replace(found, page_bytes=store.page_bytes, size=pages_in_all, contents=contents)
 
     def _refusal(self, request: VolumePagesRequested) -> str:
         store, readable_lsn = self.store, self._log.node.readable_lsn(request.epoch, request.lsn)
         if readable_lsn < request.lsn:
             return (
-                f"{self._label} has the volume up to LSN {readable_lsn} only, not up to {request.lsn}; ask another copy"
+                f"{self.label} has the volume up to LSN {readable_lsn} only, not up to {request.lsn}; ask another copy"
             )
         if store is None:
-            return f"{self._label}: the volume holds no pages (its first record is no page format)"
+            return f"{self.label}: the volume holds no pages (its first record is no page format)"
         if request.lsn < store.readable_from_lsn:
             return (
-                f"{self._label}: pages are kept from LSN {store.readable_from_lsn} on, not as they were at {request.lsn}; "
+                f"{self.label}: pages are kept from LSN {store.readable_from_lsn} on, not as they were at {request.lsn}; "
                 "hold a read point for as long as you read (writer.read_points.reading)"
             )
+        if store.lsn < self._log.floor_lsn:
+            return f"{self.label} lost pages and gets them from another copy; ask that"
         if request.lsn - store.lsn > BEHIND_RECORDS_MAX:
-            return f"{self._label} makes its pages anew and has come to LSN {store.lsn}; ask another copy"
+            return f"{self.label} makes its pages anew and has come to LSN {store.lsn}; ask another copy"
         return ""
 
     def _newest(self, store: PageStore, upto: int) -> list[pages.Change]:

@@ -280,10 +280,11 @@ class Layer:
             found += (each for each in self._block(number) if each.page == page and after < each.lsn <= upto)
         return found
 
-    def scan(self) -> Iterator[Change]:
-        """All changes, in the order of (page, LSN)."""
-        for number in range(self.footer.blocks):
-            yield from self._block(number)
+    def scan(self, first_page: int = 0) -> Iterator[Change]:
+        """Changes of pages from `first_page` on, in the order of (page, LSN)."""
+        first = bisect.bisect_left(range(self.footer.blocks), (first_page, 0), key=self._row)
+        for number in range(max(first - 1, 0), self.footer.blocks):
+            yield from (each for each in self._block(number) if each.page >= first_page)
 
     def close(self) -> None:
         """Close the file."""

@@ -67,6 +67,8 @@ class PageStore:
         self._tail = Tail(End())
         self._flushing: Job | None = None
         self._merging: Job | None = None
+        self.damaged = False
+        """Whether a layer is known to be damaged that cannot be made anew from the log."""
         self.written_bytes = 0
         """Of all layers since the start, for measurements."""
 
@@ -118,13 +120,24 @@ class PageStore:
 
     def reset(self) -> None:
         """Forget everything: a layer is damaged, and all is to be fed again."""
+        self._begin_with(None)
+
+    def adopt(self, name: str) -> None:
+        """Go on from the image layer `name`, which lies in the folder, in place of all others. Raises LayerDamagedError."""
+        self._begin_with(layers.Layer(self._place, name))
+
+    def _begin_with(self, image: layers.Layer | None) -> None:
         for job in (self._flushing, self._merging):
             _end(job)
-        found, self._image, self._deltas = self._layers(), None, []
+        found, self._image, self._deltas = self._layers(), image, []
         self._flushing = self._merging = self._frozen = None
+        self.damaged = False
         for each in found:
-            self._drop(each)
-        self._tail = Tail(End())
+            if image is not None and each.footer.name == image.footer.name:
+                each.close()
+            else:
+                self._drop(each)
+        self._tail = Tail(End()) if image is None else Tail(image.footer.end, image.footer.size)
 
     def _layers(self) -> list[layers.Layer]:
         return [*([self._image] if self._image is not None else []), *self._deltas]
@@ -162,7 +175,7 @@ class PageStore:
         shrinks = [
             shrink for source in (*self._layers(), self._frozen, self._tail) if source for shrink in source.shrinks
         ]
-        shrinks += _shrinks(newest, self._tail.size)
+        shrinks += pages.shrinks_in(newest, self._tail.size)
         after = pages.vanished_at(shrinks, page, at)
         return pages.fold(self._changes(page, after, at, newest), self.page_bytes)
 
@@ -170,13 +183,17 @@ class PageStore:
         """How many pages the volume has at the read point `at`."""
         return self._tail.size if self.lsn <= at and not newest else self._size_at(at, newest)
 
+    def size_at(self, at: int) -> int:
+        """As `size`, of what the store has."""
+        return self._size_at(at, ())
+
     def _size_at(self, at: int, newest: Sequence[Change]) -> int:
         found = self._changes(SIZE_PAGE, 0, at, newest)
         return int.from_bytes(found[-1].body, "big") if found else 0
 
     def _changes(self, page: int, after: int, upto: int, newest: Sequence[Change]) -> list[Change]:
         """As few of the changes of a page in the range as its content needs, oldest first."""
-        found = [each for each in map(_keyed, newest) if each.page == page and after < each.lsn <= upto]
+        found = [each for each in map(pages.keyed, newest) if each.page == page and after < each.lsn <= upto]
         sources = [self._tail, self._frozen, *reversed(self._layers())]
         for source in sources:
             if found and found[0].kind in (Kind.IMAGE, Kind.SIZE):
@@ -184,6 +201,19 @@ class PageStore:
             if source is not None:
                 found[:0] = source.changes(page, after, upto)
         return found
+
+    def scan(self, first_page: int, at: int) -> Iterator[Change]:
+        """The pages from `first_page` on as they are at the read point `at`, not above `lsn`: whole, in order, in one go.
+
+        A page that was never written is left out. Raises PageDamagedError, LayerDamagedError.
+        """
+        sources = [each for each in (*self._layers(), self._frozen, self._tail) if each is not None]
+        shrinks = [shrink for source in sources for shrink in source.shrinks]
+        found = [
+            (change for change in source.scan(first_page) if change.lsn <= at and change.page != SIZE_PAGE)
+            for source in sources
+        ]
+        return pages.images(found, shrinks, upto=at, size=self.size_at(at), page_bytes=self.page_bytes)
 
     # -- work ------------------------------------------------------------------------------------------------------
 
@@ -298,21 +328,6 @@ def _is_over(job: Job) -> bool:
 def _end(job: Job | None) -> None:
     if job is not None:
         job.close()
-
-
-def _keyed(change: Change) -> Change:
-    """A size is kept as the content of a page of its own."""
-    if change.kind is not Kind.SIZE or change.page == SIZE_PAGE:
-        return change
-    return change._replace(page=SIZE_PAGE, body=change.page.to_bytes(8, "big"))
-
-
-def _shrinks(changes: Sequence[Change], size: int) -> Iterator[Shrink]:
-    for change in changes:
-        if change.kind is Kind.SIZE:
-            if change.page < size:
-                yield Shrink(change.lsn, change.page)
-            size = change.page
 
 
 def _mergeable(deltas: list[layers.Layer]) -> list[layers.Layer] | None:

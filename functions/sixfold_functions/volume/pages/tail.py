@@ -37,7 +37,7 @@ class Tail:
         """Changes of `page` with `after` < LSN <= `upto`, oldest first."""
         return [change for change in self._changes.get(page, ()) if after < change.lsn <= upto]
 
-    def scan(self) -> Iterator[Change]:
-        """All, in the order of (page, LSN)."""
-        for page in sorted(self._changes):
+    def scan(self, first_page: int = 0) -> Iterator[Change]:
+        """Those of pages from `first_page` on, in the order of (page, LSN)."""
+        for page in sorted(page for page in self._changes if page >= first_page):
             yield from self._changes[page]

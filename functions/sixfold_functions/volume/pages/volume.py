@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from sixfold_functions.volume import errors
-from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume.core import pages as records
 from sixfold_functions.volume.core.pages import Kind
 from sixfold_functions.volume.pages.asking import PageReader
@@ -90,16 +89,7 @@ class PageVolume:
         if writer.durable_lsn == 0:
             await writer.append([first])
             return self
-        answer = None
-        for copy in PageReader(writer).sources(writer.durable_lsn):
-            try:
-                answer = await writer.reader.ask(copy, count=1, epoch=writer.epoch, durable_lsn=writer.durable_lsn)
-                break
-            except (readers.CopyUnreachableError, readers.CopyDamagedError) as error:
-                last = error
-        if answer is None:
-            raise PagesUnreadableError(f"volume {writer.volume}: no copy gives the first record: {last}")
-        found = records.page_bytes(answer.payloads[0])
+        found = await PageReader(writer).page_bytes()
         if found != self.page_bytes:
             holds = f"pages of {found} bytes" if found else "plain records"
             raise PageVolumeError(

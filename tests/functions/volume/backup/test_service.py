@@ -75,7 +75,7 @@ async def test_what_is_acknowledged_is_soon_in_the_backup(tmp_path: Path) -> Non
 
 async def backed_up(volume: InsideVolume) -> list[VolumeBackedUp]:
     """What the backup told the volume's copies."""
-    partition = port.TopicPartition(layout.topics(volume.name).read_points, 0)
+    partition = port.TopicPartition(layout.topics(volume.name).retention, 0)
     found: list[VolumeBackedUp] = []
     async with volume.bus.assign([partition]) as consumer:
         await consumer.seek(partition, 0)

@@ -1,0 +1,124 @@
+"""Running copies of a volume of pages let go of records that nobody needs, and go on without them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.functions.volume.inside import InsideVolume, opened
+from tests.support import waiting
+
+from sixfold import clock as clocks
+from sixfold import publisher
+from sixfold_events.volume import VolumeBackedUp
+from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume.client import PageVolume, VolumeWriter
+from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core.membership import Membership
+from sixfold_functions.volume.core.readpoints import ReadPoints
+from sixfold_functions.volume.pages.store import PageStore
+
+PAGE = 512
+
+
+@pytest.fixture
+async def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[InsideVolume]:
+    """Six copies with small segments and layers."""
+    for function, limits in (
+        (copies.Copy.__init__, {"segment_bytes_max": 20_000}),
+        (PageStore.__init__, {"tail_bytes_max": 8_000, "image_bytes_min": 16_000}),
+    ):
+        monkeypatch.setattr(function, "__kwdefaults__", {**(function.__kwdefaults__ or {}), **limits})
+    async with opened(tmp_path) as made:
+        await made.start(*layout.COPIES)
+        yield made
+
+
+def impatient(writer: VolumeWriter) -> None:
+    """What nobody reads is garbage after a fifth of a second, not after ten."""
+    writer.read_points.points = ReadPoints(patience_s=0.2)
+
+
+async def overwrite(pages: PageVolume, times: int) -> dict[int, bytes]:
+    """Change the same eight pages again and again; what they are in the end."""
+    content: dict[int, bytes] = {}
+    for number in range(times):
+        content = {page: f"{number} of {page} ".encode().ljust(PAGE, bytes([number % 251])) for page in range(8)}
+        await pages.commit(content)
+    return content
+
+
+async def floor_of(volume: InsideVolume, copy: str) -> int:
+    async with readers.CopyReader(
+        volume.bus, registry=volume.registry, clock=clocks.SystemClock(), volume=volume.name
+    ) as reader:
+        reader.use(await members(volume))
+        return (await reader.ask(copy, timeout_s=10.0)).floor_lsn
+
+
+async def members(volume: InsideVolume) -> Membership:
+    async with volume.client() as client:
+        return client.membership
+
+
+async def rises(volume: InsideVolume, pages: PageVolume, copy: str, above: int) -> dict[int, bytes]:
+    """Write until `copy` keeps only records above `above`."""
+    while True:
+        content = await overwrite(pages, 20)
+        if await floor_of(volume, copy) > above:
+            return content
+
+
+@pytest.mark.timeout(120)
+async def test_a_new_copy_begins_with_pages_where_nobody_keeps_the_records(volume: InsideVolume) -> None:
+    """It counts once it is level; readers of what went are told what to do, pages are read from any copy."""
+    async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages, volume.client() as client:
+        impatient(writer)
+        content = await rises(volume, pages, "a1", 100)
+        with pytest.raises(readers.RecordsGoneError, match=r"keeps records from LSN .* was asked for LSN 1: .*restore"):
+            await client.read(1, 10)
+        await client.replace("c2")
+        await volume.start("c3")
+
+        async def replaced() -> bool:
+            state = await client.status()
+            return not state.replaced and state.settled and "c3" in {copy.copy for copy in state.copies}
+
+        await waiting.eventually(replaced, "c3 replaced c2", 60.0)
+        assert await floor_of(volume, "c3") > 0
+        content = await overwrite(pages, 5)
+        await volume.stop("a1", "a2", "b1")
+        answer = await writer.reader.ask_pages("c3", list(range(8)), lsn=writer.durable_lsn, epoch=writer.epoch)
+        assert dict(enumerate(answer.contents)) == content
+
+
+@pytest.mark.timeout(120)
+async def test_a_volume_is_opened_as_one_of_pages_though_its_first_record_is_gone(volume: InsideVolume) -> None:
+    """By a writer that takes it over, which has all pages."""
+    async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        impatient(writer)
+        content = await rises(volume, pages, "a1", 50)
+    async with volume.writer("next") as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        assert await pages.read(range(8)) == [content[page] for page in range(8)]
+
+
+@pytest.mark.timeout(120)
+async def test_records_stay_while_a_backup_says_that_it_lacks_them(volume: InsideVolume) -> None:
+    """Over writers: the next one hears its last word; once it has all, they go."""
+
+    async def say(lsn: int) -> None:
+        event = VolumeBackedUp(volume=volume.name, backup="file:///away", last_lsn=lsn)
+        await volume.bus.publish([publisher.record_of(event, source="/test", clock=clocks.SystemClock())])
+
+    await say(0)
+    async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        impatient(writer)
+        await overwrite(pages, 60)
+    async with volume.writer("next") as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        impatient(writer)
+        await overwrite(pages, 60)
+        assert await floor_of(volume, "b1") == 0
+        await say(writer.durable_lsn)
+        await rises(volume, pages, "b1", 100)
