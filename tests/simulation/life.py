@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 import structlog
-from tests.simulation import decoding, replacements
+from tests.simulation import decoding, replacements, snapshots
 from tests.simulation.backups import Backups
 from tests.simulation.checks import Checker
 from tests.simulation.gossip import Gossips
@@ -289,6 +289,7 @@ class Life:
             if last.membership.change is None:
                 self.world.burnt.clear()  # a writer that was followed had begun a replacement that nobody heard of
             self.world.start_all()
+            snapshots.step_all(self.world)
             self._settle("the last writer")
             self.checker.look(self.writers[-4:])  # which reads, and may find a flipped bit
             self.checker.look_at_content(last)

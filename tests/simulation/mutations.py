@@ -19,7 +19,7 @@ from sixfold_events.volume import (
     VolumeRedoBatch,
 )
 from sixfold_functions.volume.copy import Copy
-from sixfold_functions.volume.core import gossip, recovery
+from sixfold_functions.volume.core import collection, gossip, recovery
 from sixfold_functions.volume.core.membership import Membership
 from sixfold_functions.volume.core.node import Redo
 from sixfold_functions.volume.core.quorum import FOUR_OF_SIX, Quorum
@@ -95,6 +95,21 @@ def _believes_the_page_cache(copy: Copy) -> None:
     copy._log.write_tail_again = lambda: None  # type: ignore[method-assign]
 
 
+def _lets_go_of_what_is_in_memory(copy: Copy) -> None:
+    needs = copy.collector.needs
+
+    def needed() -> collection.Needs:
+        store = copy.pages.store
+        return needs()._replace(layered_lsn=store.lsn if store is not None else 0)
+
+    copy.collector.needs = needed  # type: ignore[method-assign]
+
+
+def _lets_go_of_what_is_read(copy: Copy) -> None:
+    needs = copy.collector.needs
+    copy.collector.needs = lambda: needs()._replace(low_water_lsn=1 << 62, held_lsn=1 << 62)  # type: ignore[method-assign]
+
+
 def _applies_what_it_hears(replica: Replica) -> None:
     on_redo = replica.on_redo
 
@@ -149,6 +164,8 @@ MUTATIONS = {
     "acknowledge-before-fsync": Mutation(honest_disks=False),
     "ignore-epochs": Mutation(copy=_obeys_anyone, writer=_believes_anyone),
     "skip-gap-fill": Mutation(writer=_fills_nothing),
+    "collect-before-layers-are-synced": Mutation(copy=_lets_go_of_what_is_in_memory),
+    "collect-above-low-water": Mutation(copy=_lets_go_of_what_is_read),
     "believe-the-page-cache": Mutation(opening=_believes_the_page_cache),
     "gossip-ignores-epochs": Mutation(gossips=_takes_of_any_epoch, plan=_asks_of_any_epoch),
     "apply-beyond-durable": Mutation(replica=_applies_what_it_hears),

@@ -34,6 +34,13 @@ def step(world: World, name: str, reachable: Collection[str]) -> None:
             world.broken(name, error)
 
 
+def step_all(world: World) -> None:
+    """Each copy that runs, and reaches all others."""
+    for name in sorted(world.copies):
+        if name in world.copies:
+            step(world, name, world.names)
+
+
 def _how(peer: str) -> VolumeReadRequested:
     return VolumeReadRequested(volume="default", copy=peer, request_id="", from_lsn=1, count=0)
 
