@@ -98,11 +98,11 @@ async def _tail(group: GroupWriter, plan: Plan) -> Tail | None:
         return None
     source = beginning.source
     settled_lsn = min(max(ack.settled_lsn for ack in group.recovery.reports.values()), source.consistent_lsn)
-    first = await _parts(group, source.copy, 1, min(source.consistent_lsn, 2), source.log_epoch)
     rest = await _parts(group, source.copy, max(settled_lsn, 1), source.consistent_lsn, source.log_epoch)
-    if first is None or rest is None:
+    if rest is None:
         return None
-    for seen in first[:1]:
+    first = await _parts(group, source.copy, 1, min(source.consistent_lsn, 2), source.log_epoch)
+    for seen in (first or [])[:1]:  # a copy may keep it no more
         if seen.label.plan != plan:
             raise PlanDiffersError(
                 f"volume {plan.volume}: its plan was given as {plan}, but {group.volume} was made with {seen.label.plan}"

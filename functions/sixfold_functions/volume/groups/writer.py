@@ -78,6 +78,7 @@ class GroupedWriter(appending.Appender):
         self._ends: dict[int, int] = {}
         self._append_offset = 0
         self._durable_at_ms = 0
+        self._sent_at = 0.0
 
     @property
     def epoch(self) -> int:
@@ -97,6 +98,8 @@ class GroupedWriter(appending.Appender):
     async def _tick(self) -> None:
         while True:
             await self.clock.sleep(TICK_S)
+            if self.clock.monotonic() - self._sent_at >= TICK_S:
+                self._send_waiting(gather=False)  # the batch before takes long
             self.changed.set()
 
     async def _run(self) -> None:
@@ -163,11 +166,16 @@ class GroupedWriter(appending.Appender):
 
     def _pump(self) -> None:
         self._pumping = False
+        self._send_waiting(gather=True)
+
+    def _send_waiting(self, *, gather: bool) -> None:
+        """With `gather` a batch that is not full stays until the one before it is durable."""
         if not self._is_established() or self.failure is not None:
             return
-        while all(group.has_room() for group in self.groups) and (
-            batch := self.sequencer.next_batch(clocks.now_ms(self.clock))
-        ):
+        while all(group.has_room() for group in self.groups) and not (gather and self.sequencer.gathers()):
+            batch = self.sequencer.next_batch(clocks.now_ms(self.clock))
+            if batch is None:
+                break
             offsets = [request.offset + 1 for request, _, _ in batch.requests]
             self._append_offset = max([self._append_offset, *offsets])
             split = parts.split(self.plan, batch, self._append_offset)
@@ -178,6 +186,7 @@ class GroupedWriter(appending.Appender):
     def _send(self, split: dict[int, list[bytes]], last_lsn: int, *, complete: bool) -> None:
         for number, records in split.items():
             self._ends[number] += len(records)
+        self._sent_at = self.clock.monotonic()
         self.spread.sent(last_lsn, {number: self._ends[number] for number in split}, complete=complete)
         for number, records in split.items():
             self.groups[number - 1].take(records)
@@ -199,7 +208,7 @@ class GroupedWriter(appending.Appender):
                 append.waiter.set_result(AppendResult(append.first_lsn, append.last_lsn))
             if append.request is not None:
                 self.announcer.add([announcer.Result(append.request.request_id, append.first_lsn, append.last_lsn)])
-        self._pump()
+        self._pump_soon()
         self.announcer.advanced()
         self.changed.set()
 
