@@ -63,10 +63,12 @@ async def place_of(reader: readers.CopyReader, registry: Registry, copy: str, se
     low, high = 0, settled_lsn + 1
     while low + 1 < high:
         middle = (low + high) // 2
-        found = [each async for each in stored(reader, registry, copy, middle, middle)]
-        if not found:
-            low = middle  # it is kept no more
-        elif found[0].end_lsn > settled_lsn or found[0].label.last_lsn > volume_lsn:
+        try:
+            found = [each async for each in stored(reader, registry, copy, middle, middle)]
+        except readers.RecordsGoneError as gone:
+            low = max(middle, min(gone.floor_lsn, high - 1))
+            continue
+        if not found or found[0].end_lsn > settled_lsn or found[0].label.last_lsn > volume_lsn:
             high = middle
         else:
             low = found[0].end_lsn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import random
 from collections.abc import Sequence
@@ -79,6 +80,12 @@ class GroupWriter(writers.VolumeWriter):
             settings=settings_of(settings),
         )
         self.number = number
+        self.kept_lsn = 0
+        """Copies keep what is above, whoever reads: the last part of which they were told says to a recovery where the
+        volume was."""
+        self._taken: collections.deque[tuple[int, int]] = collections.deque()
+        """First and last LSN of each part of which the copies are not told yet."""
+        self.outlet.low_water = self._low_water
         self.recovery.tag = tag
         self._whole = volume
 
@@ -94,8 +101,18 @@ class GroupWriter(writers.VolumeWriter):
         """Whether another part would be sent at once."""
         return self.sender.has_room() and not self.sequencer.waiting()[0]
 
-    def take(self, records: Sequence[bytes]) -> None:
-        """Send a part."""
+    def _low_water(self, durable_lsn: int) -> int:
+        return min(self.read_points.low_water(durable_lsn), self.kept_lsn)
+
+    def durable(self, lsn: int) -> None:
+        """All up to `lsn` is durable in the volume."""
+        while self._taken and self._taken[0][1] <= lsn:
+            self.kept_lsn = self._taken.popleft()[0] - 1
+        super().durable(lsn)
+
+    def take(self, records: Sequence[bytes], end_lsn: int) -> None:
+        """Send a part that ends at the group's `end_lsn`."""
+        self._taken.append((end_lsn - len(records) + 1, end_lsn))
         self.sequencer.offer(sequencer.Append[appending.Waiter](records, None))
         super()._pump()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sixfold_events.volume import VolumeDurableAdvanced
-from sixfold_functions.volume import announcer, topics
+from sixfold_functions.volume import announcer, reader, topics
 from sixfold_functions.volume import succession as alone
 from sixfold_functions.volume.core import parts
 from sixfold_functions.volume.core.reunion import Reunion
@@ -46,7 +46,11 @@ async def _results(group: GroupWriter, end_lsn: int, announced_lsn: int) -> list
         first_lsn = max(end_lsn - WINDOW_LSNS + 1, 1)
         lsn = first_lsn
         while lsn <= end_lsn:
-            batches = await alone.read(group, lsn, end_lsn)
+            try:
+                batches = await alone.read(group, lsn, end_lsn)
+            except reader.RecordsGoneError as gone:
+                lsn, reached = gone.floor_lsn + 1, True  # their callers do not hear of them any more
+                continue
             if not batches:
                 await group.wait_change()
             for batch in batches:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sixfold_events.volume import VolumeRedoBatch
+from sixfold_events.volume import VolumeCopyAcknowledged, VolumeReadAnswered, VolumeRedoBatch
 from sixfold_functions.volume import errors, reader, takeover
 from sixfold_functions.volume.core import parts
 from sixfold_functions.volume.core.plan import Plan
@@ -92,30 +93,36 @@ async def _reunite(groups: Sequence[GroupWriter], plan: Plan) -> Reunion | None:
 
 
 async def _tail(group: GroupWriter, plan: Plan) -> Tail | None:
-    """What the source of `group` holds from where its copies settled on; None where it obeys another writer by now."""
+    """What the source of `group` holds from where its copies settled on; None where a copy obeys another writer by now."""
     beginning = group.recovery.beginning
     if beginning is None:
         return None
-    source = beginning.source
-    settled_lsn = min(max(ack.settled_lsn for ack in group.recovery.reports.values()), source.consistent_lsn)
-    rest = await _parts(group, source.copy, max(settled_lsn, 1), source.consistent_lsn, source.log_epoch)
+    source, reports = beginning.source, list(group.recovery.reports.values())
+    settled_lsn = min(max(ack.settled_lsn for ack in reports), source.consistent_lsn)
+    # Copies of one log epoch have prefixes of one history: what the source cannot read another one may have.
+    alike = [ack for ack in reports if ack.log_epoch == source.log_epoch]
+    alike.sort(key=lambda ack: (ack.copy != source.copy, -ack.complete_lsn))
+    rest = await _parts(group, alike, max(settled_lsn, 1), source.consistent_lsn)
     if rest is None:
         return None
-    first = await _parts(group, source.copy, 1, min(source.consistent_lsn, 2), source.log_epoch)
-    for seen in (first or [])[:1]:  # a copy may keep it no more
-        if seen.label.plan != plan:
-            raise PlanDiffersError(
-                f"volume {plan.volume}: its plan was given as {plan}, but {group.volume} was made with {seen.label.plan}"
-            )
+    with contextlib.suppress(reader.CopyDamagedError):  # of a volume of pages they may be kept no more
+        for seen in (await _parts(group, alike, 1, min(source.consistent_lsn, 2)) or [])[:1]:
+            if seen.label.plan != plan:
+                raise PlanDiffersError(
+                    f"volume {plan.volume}: its plan was given as {plan}, but {group.volume} was made with {seen.label.plan}"
+                )
     return Tail(settled_lsn, rest)
 
 
-async def _parts(group: GroupWriter, copy: str, first_lsn: int, last_lsn: int, log_epoch: int) -> list[Seen] | None:
+async def _parts(
+    group: GroupWriter, copies: Sequence[VolumeCopyAcknowledged], first_lsn: int, last_lsn: int
+) -> list[Seen] | None:
+    """The parts in a range, from the first of `copies` that can read them. Raises CopyUnreachableError, CopyDamagedError."""
     found: list[Seen] = []
     lsn = first_lsn
     while lsn <= last_lsn:
-        answer = await group.reader.ask(copy, from_lsn=lsn, count=last_lsn - lsn + 1, whole_batches=True)
-        if (answer.status.epoch, answer.status.log_epoch) != (group.epoch, log_epoch) or not answer.batches:
+        answer = await _read(group, [ack for ack in copies if ack.complete_lsn >= lsn], lsn, last_lsn)
+        if (answer.status.epoch, answer.status.log_epoch) != (group.epoch, copies[0].log_epoch) or not answer.batches:
             return None
         for value in answer.batches:
             batch = group.registry.decode_as(VolumeRedoBatch, value)
@@ -124,3 +131,18 @@ async def _parts(group: GroupWriter, copy: str, first_lsn: int, last_lsn: int, l
             if batch.consistency_points and (not found or found[-1].end_lsn < lsn - 1):
                 found.append(Seen(parts.decode(batch.payloads[-1]), lsn - 1, batch.origin_epoch))
     return found
+
+
+async def _read(
+    group: GroupWriter, copies: Sequence[VolumeCopyAcknowledged], first_lsn: int, last_lsn: int
+) -> VolumeReadAnswered:
+    failure: reader.CopyUnreachableError | reader.CopyDamagedError | None = None
+    for ack in copies:
+        try:
+            return await group.reader.ask(
+                ack.copy, from_lsn=first_lsn, count=last_lsn - first_lsn + 1, whole_batches=True
+            )
+        except (reader.CopyUnreachableError, reader.CopyDamagedError) as error:
+            failure = error
+    assert failure is not None, (first_lsn, copies)
+    raise failure

@@ -189,7 +189,7 @@ class GroupedWriter(appending.Appender):
         self._sent_at = self.clock.monotonic()
         self.spread.sent(last_lsn, {number: self._ends[number] for number in split}, complete=complete)
         for number, records in split.items():
-            self.groups[number - 1].take(records)
+            self.groups[number - 1].take(records, self._ends[number])
 
     # -- what the groups say ---------------------------------------------------------------------------------------
 

@@ -50,6 +50,19 @@ async def test_a_commit_over_groups_is_read_whole_at_its_point_and_not_at_the_on
                 await pages.read([1], at=shorter.last_lsn - 1)
 
 
+async def test_copies_keep_the_last_part_that_they_were_told_of_whatever_nobody_reads(tmp_path: Path) -> None:
+    """By its label a recovery knows where the volume was; all before it may go."""
+    async with inside.opened(tmp_path, PAGES) as volume, volume.writer() as writer:
+        for group in writer.groups:
+            group.read_points.low_water = lambda lsn: lsn  # type: ignore[assignment, method-assign]
+        async with GroupedPageVolume(writer) as pages:
+            for version in range(3):
+                before = [group.durable_lsn for group in writer.groups]
+                await pages.commit({number: page(number, version) for number in range(4)})
+                assert [group.outlet.low_water(group.durable_lsn) for group in writer.groups] == before
+                assert all(group.durable_lsn > lsn for group, lsn in zip(writer.groups, before, strict=True))
+
+
 async def test_a_volume_of_pages_takes_nothing_else(tmp_path: Path) -> None:
     """A plain record belongs to no group of it."""
     async with inside.opened(tmp_path, PAGES) as volume, volume.writer() as writer:
