@@ -16,7 +16,7 @@ from sixfold.cli import common
 from sixfold.supervisor import control
 from sixfold_functions.volume import bulk, client, drawing, following, replacing, roster, scrub_command, status
 from sixfold_functions.volume.backup import commands as backups
-from sixfold_functions.volume.backup import reports
+from sixfold_functions.volume.backup import reports, rotating
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.encryption import commands as keys
 from sixfold_functions.volume.groups import commands as groups
@@ -170,6 +170,7 @@ app.command()(reports.backups)
 app.command()(backups.restore)
 app.command()(backups.clone)
 app.command()(reports.verify)
+app.command("rotate-backup-key")(rotating.rotate)
 app.command()(backups.serve)
 
 

@@ -7,7 +7,9 @@ is imported only where a volume has a past.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,14 +91,23 @@ def _is_empty(folder: Path, volume: str, name: str, registry: Registry, keyring:
         copy.close()
 
 
-async def connect(copy: copies.Copy, process: Process) -> None:
-    """Let a clone's copy read its past. Only the keys are read now: they are asked for before it serves."""
+@contextlib.asynccontextmanager
+async def connected(copy: copies.Copy, process: Process) -> AsyncIterator[None]:
+    """Let a clone's copy read its past in the block. Of that only the keys are read now: it has them before it serves."""
     origin = copy.shared.origin
     if origin is None:
+        yield
         return
-    from sixfold_functions.volume.backup import past
+    from sixfold_functions.volume.backup import keys, past
 
-    copy.shared.past = past.SharedPast(await _archive(process, origin, copy.keyring), origin)
+    source = await _archive(process, origin, copy.keyring)
+    copy.shared.past = past.SharedPast(source, origin)
+    following = asyncio.create_task(keys.follow(process, source, settings.read(process.options, os.environ)))
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def _archive(process: Process, origin: VolumeRestored, keyring: Keyring) -> Archive:

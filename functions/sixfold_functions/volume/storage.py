@@ -302,11 +302,11 @@ async def run(process: Process) -> None:
         copy.open(clocks.now_ms(process.clock))
         copy.join()  # wherever its partition begins: it may have acknowledged what is in neither
     try:
-        await pasts.connect(copy, process)
         keys = KeyService(copy, custodian, clock=process.clock)
         keys.begin()
         service = StorageService(bus, copy, place, keys=keys, registry=process.registry, clock=process.clock, pace=pace)
-        await service.run(process.stopping, process.ready)
+        async with pasts.connected(copy, process):
+            await service.run(process.stopping, process.ready)
         process.finished = copy.node.removed
     finally:
         copy.close()

@@ -89,6 +89,10 @@ def test_up_waits_for_its_key_serves_rotates_and_comes_back_after_kill_nine(sixf
     assert records("a1") == records("b1")
     eventually(lambda: _backed_up(sixfold, 2), "the backup, that was killed as well, has both records")
     assert json.loads(sixfold.good("volume", "verify", "--deep", "--json"))["findings"] == []
+    rotated = told(sixfold, "volume", "rotate-backup-key", "--reencrypt")
+    assert (rotated["rewritten"] > 0, rotated["left"]) == (True, [])
+    verified = told(sixfold, "volume", "verify")
+    assert (list(verified["keys"]), verified["findings"]) == ([rotated["data_key"]], [])
     for verb, new in (("clone", "cloned"), ("restore", "restored")):
         sixfold.good("volume", verb, new)
         _serves_its_past(sixfold, new)

@@ -14,8 +14,11 @@ import structlog
 
 from sixfold import clock as clocks
 from sixfold import errors
-from sixfold_functions.volume.backup import archive, settings, snapshots
+from sixfold_functions.volume.backup import archive, objects, reencrypting, settings, snapshots
 from sixfold_functions.volume.core import snapshots as deciding
+from sixfold_functions.volume.core.backup import Piece
+from sixfold_functions.volume.encryption.envelope import DataKey
+from sixfold_functions.volume.encryption.keyring import KeyMissingError
 
 
 class Keeper:
@@ -30,6 +33,9 @@ class Keeper:
         self._clock = clock
         self._settings = chosen
         self._holds_pages: bool | None = None
+        self._renewed: set[Piece] = set()
+        """Objects that are known to be under the current data key, since it was."""
+        self._key: DataKey | None = None
         self._stopped = threading.Event()
         self._working: asyncio.Task[None] | None = None
         self._log = structlog.get_logger().bind(volume=kept.volume, store=kept.url)
@@ -58,6 +64,7 @@ class Keeper:
         """Make what is due, let go of what is old. Raises StoreError, ObjectDamagedError, BackupError, OSError."""
         kept = self._kept
         kept.refresh()
+        self._renew()
         if self._holds_pages is None and kept.chain.last_lsn:
             self._holds_pages = snapshots.page_bytes(kept) > 0
         if not self._holds_pages:
@@ -71,3 +78,24 @@ class Keeper:
         gone = snapshots.collect(kept, retention_ms=self._settings.retention_ms, now_ms=now_ms)
         if gone:
             self._log.info("older objects were let go", action="volume.backup.collected", objects=gone)
+
+    def _renew(self) -> None:
+        """Write objects anew that are under a retired data key, if they are to be."""
+        kept = self._kept
+        if kept.keyring.current is None or not kept.keyring.reencrypt:
+            return
+        if self._key is not kept.keyring.current:
+            self._key, self._renewed = kept.keyring.current, set()
+            return  # next time: by then all that read the backup have the key
+        stale = list(reencrypting.stale(kept, but=self._renewed))
+        self._renewed = {*kept.pieces, *kept.parts}
+        for piece in stale:
+            if self._stopped.is_set():
+                return
+            self._renewed.discard(piece)
+            try:
+                reencrypting.rewrite(kept, piece)
+            except (objects.ObjectDamagedError, KeyMissingError) as error:
+                self._log.warning(
+                    "an object is not written anew", action="volume.reencryption.failed", error=str(error)
+                )

@@ -72,6 +72,9 @@ class SharedPast:
                 if tries == archive.TRIES - 1:
                     raise
                 self._archive.refresh()  # it was merged meanwhile
+            except objects.ObjectDamagedError:
+                if self._heads.pop(piece, None) is None or tries == archive.TRIES - 1:
+                    raise  # read anew, it is damaged; else it may have been written anew meanwhile, under another key
         raise AssertionError("unreachable")
 
     def _part(self, number: int) -> Piece:

@@ -238,13 +238,19 @@ async def run(process: Process) -> None:
     bus = process.require_bus()
     await bus.create_topics(topics.specs(volume))
     kept = archive.Archive(store.open_store(url), volume)
-    unlocking = keys.unlock(process, kept, encryption.read(process.options, os.environ), making=True)
+    named = encryption.read(process.options, os.environ)
+    unlocking = keys.unlock(process, kept, named, making=True)
     await custody.unless_stopped(process, unlocking)
     if process.stopping.is_set():
         return
     folder = process.data_dir / settings.SCRATCH
     service = BackupService(bus, kept, registry=process.registry, clock=process.clock, chosen=chosen, folder=folder)
-    await service.run(process.stopping, process.ready)
+    following = asyncio.create_task(keys.follow(process, kept, named))
+    try:
+        await service.run(process.stopping, process.ready)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 def _days(text: str | None) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     last_lsn: int
     latest_ms: int
     findings: list[Finding]
+    keys: dict[str, int]
+    """How many objects are under each data key; under no name those in plain."""
     copies: list[str] = []
     """Copies that were compared, with `--deep`."""
 
@@ -92,6 +95,11 @@ def verify(kept: archive.Archive) -> Verified:
             findings.append(Finding(piece.name, str(error)))
         except store.ObjectMissingError:
             pass  # merged meanwhile
+    found_keys: Counter[str] = Counter()
+    for piece in (*kept.pieces, *kept.parts):
+        with contextlib.suppress(objects.ObjectDamagedError, store.ObjectMissingError):
+            envelope = kept.head(piece).envelope
+            found_keys[envelope.data_key_id if envelope is not None else ""] += 1
     snapshots: list[Snapshot] = []
     for snapshot in kept.snapshots:
         problem = _wrong(kept, snapshot, snapshots[-1] if snapshots else None)
@@ -113,6 +121,7 @@ def verify(kept: archive.Archive) -> Verified:
         last_lsn=whole.last_lsn,
         latest_ms=backup.latest_ms(whole, kept.quiets),
         findings=findings,
+        keys=dict(found_keys),
     )
 
 
