@@ -9,7 +9,7 @@ from sixfold.worker.limits import DEFAULT, LINGER_MAX_S
 def test_functions_of_a_process_share_how_often_they_commit() -> None:
     """One alone commits at its own pace; fifty together no more often than a few; none is held up for long."""
     assert DEFAULT.shared_by(1) == DEFAULT.shared_by(0) == DEFAULT
-    assert [DEFAULT.shared_by(count).linger_s for count in (10, 50)] == [0.05, 0.25]
+    assert [DEFAULT.shared_by(count).linger_s for count in (10, 50)] == [0.1, 0.5]
     assert DEFAULT.shared_by(10_000).linger_s == LINGER_MAX_S
 
 

@@ -30,6 +30,9 @@ from sixfold.bus.kafka import standby as standby_
 STOP_S = 10.0
 """How long leaving a group and closing may take."""
 INT32_MAX = 2**31 - 1
+LOOK_MS = 1_000
+"""aiokafka looks through a consumer's partitions when something happened to them, and this often besides. By itself it
+would five times a second: two hundredths of a core for fifty functions that do nothing."""
 
 
 class KafkaConsumer:
@@ -117,6 +120,7 @@ class KafkaConsumer:
             rebalance_timeout_ms=int((self._revoke_timeout_s + settings.session_timeout_s) * 1000),
             max_poll_interval_ms=INT32_MAX,  # the worker's watchdog judges progress; a slow handler is no dead member
             fetch_max_wait_ms=settings.fetch_wait_ms,
+            consumer_timeout_ms=LOOK_MS,
             max_partition_fetch_bytes=settings.fetch_partition_bytes,
             request_timeout_ms=int(settings.request_timeout_s * 1000),
             retry_backoff_ms=settings.retry_backoff_ms,
