@@ -14,7 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.supervisor import control
-from sixfold_functions.volume import bulk, client, drawing, following, replacing, roster, scrub_command, status
+from sixfold_functions.volume import (
+    bulk,
+    client,
+    drawing,
+    following,
+    replacing,
+    roster,
+    scrub_command,
+    status,
+    trimming,
+)
 from sixfold_functions.volume.backup import commands as backups
 from sixfold_functions.volume.backup import reports, rotating
 from sixfold_functions.volume.core import layout
@@ -28,6 +38,7 @@ keys.add_to(app)
 groups.add_to(app)
 
 app.command()(scrub_command.scrub)
+app.command()(trimming.trim)
 
 VolumeOption = Annotated[str, typer.Option("--volume", help="Which volume, where there are several.")]
 PROGRESS_FROM = 2 * bulk.PART_RECORDS_MAX

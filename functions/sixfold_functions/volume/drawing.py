@@ -48,7 +48,18 @@ def volume(state: VolumeState) -> RenderableType:
         ("━━ ", "bold cyan"), f"durable to LSN {state.durable_lsn}", f", epoch {state.epoch}: ", verdict
     )
     replicas = [_replica(replica) for replica in state.replicas]
-    return Group(Text(f"volume {state.volume}", style="bold"), zones, line, *_change(state), *replicas)
+    lines = [line, *_kept(state), *_change(state), *replicas]
+    return Group(Text(f"volume {state.volume}", style="bold"), zones, *lines)
+
+
+def _kept(state: VolumeState) -> list[Text]:
+    """From where on records are kept, where that is not the first, and what the logs take."""
+    sizes = [copy.log_bytes for copy in state.copies if copy.log_bytes is not None]
+    firsts = [copy.first_lsn for copy in state.copies if copy.first_lsn is not None]
+    if max(firsts, default=1) == 1:
+        return []
+    text = f"records are kept from LSN {min(firsts)} on, by all from {max(firsts)} on; a copy's log takes "
+    return [Text.assemble(("▤  ", "bold blue"), text, f"{max(sizes) / 1_000_000:,.1f} MB at most")]
 
 
 def _change(state: VolumeState) -> list[Text]:

@@ -35,6 +35,10 @@ class CopyState(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int
     damaged: int = 0
     """Places in its log that are damaged and not mended yet."""
+    first_lsn: int | None = None
+    """The first record that it keeps, or will; of a volume of pages it has older ones as pages. None while it is down."""
+    log_bytes: int | None = None
+    """Of its log on the disk, without pages; None while it is down."""
 
 
 class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +158,8 @@ def state_of(
                 epoch=epochs.text(copy_epoch),
                 incarnation=incarnation,
                 damaged=answer.damaged if answer is not None else 0,
+                first_lsn=answer.floor_lsn + 1 if answer is not None else None,
+                log_bytes=answer.log_bytes if answer is not None else None,
             )
         )
     voting = [copy for copy, answer in answers.items() if not answer.status.joining]
@@ -186,7 +192,7 @@ def replicas_of(held: Iterable[VolumeReadPointHeld], volume: str) -> list[Replic
             lag_ms=event.lag_ms if event.lag_ms >= 0 else None,
         )
         for _, event in sorted(newest.items())
-        if not event.released
+        if not event.released and event.reader != f"copy {event.copy}"  # a copy that gets another one's pages
     ]
 
 

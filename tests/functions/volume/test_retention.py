@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests.functions.volume.inside import InsideVolume, opened
 from tests.support import waiting
 
@@ -13,7 +15,9 @@ from sixfold import clock as clocks
 from sixfold import publisher
 from sixfold_events.volume import VolumeBackedUp
 from sixfold_functions.volume import copy as copies
+from sixfold_functions.volume import drawing, trimming
 from sixfold_functions.volume import reader as readers
+from sixfold_functions.volume.backup import moments
 from sixfold_functions.volume.client import PageVolume, VolumeWriter
 from sixfold_functions.volume.core import layout
 from sixfold_functions.volume.core.membership import Membership
@@ -122,3 +126,66 @@ async def test_records_stay_while_a_backup_says_that_it_lacks_them(volume: Insid
         assert await floor_of(volume, "b1") == 0
         await say(writer.durable_lsn)
         await rises(volume, pages, "b1", 100)
+
+
+@pytest.mark.timeout(120)
+async def test_a_plain_log_lets_go_of_what_its_user_gives_up_and_of_nothing_else(volume: InsideVolume) -> None:
+    """By LSN and by moment; over writers; what stays is read, and what went is named with what to do."""
+    clock = clocks.SystemClock()
+
+    async def trim(before: str) -> trimming.Trimmed:
+        return await trimming.give_up(volume.bus, volume.name, before, registry=volume.registry, clock=clock)
+
+    async def appended(writer: VolumeWriter, times: int) -> None:
+        for number in range(times):
+            await writer.append([f"{number}".encode().ljust(400)] * 5)
+
+    async with volume.writer() as writer, volume.client() as client:
+        impatient(writer)
+        await appended(writer, 60)
+        moment = moments.text(clocks.now_ms(clock) + 1)
+        await waiting.eventually(lambda: clocks.now_ms(clock) > moments.ms(moment), "a later stamp")
+        first_lsn = writer.durable_lsn + 1
+        await appended(writer, 60)
+        assert {await floor_of(volume, copy) for copy in layout.COPIES} == {0}
+        with pytest.raises(trimming.NotTrimmedError, match="expected an LSN of 1 to"):
+            await trim("1000000")
+        assert (await trim("100")).first_lsn == 100
+        assert (await trim(moment)).first_lsn == first_lsn
+
+    async with volume.writer("next") as writer, volume.client() as client:
+        impatient(writer)
+
+        async def has_gone() -> bool:
+            await appended(writer, 2)
+            return 100 < await floor_of(volume, "b2") < first_lsn
+
+        await waiting.eventually(has_gone, "records are let go of", 60.0)
+        floor_lsn = await floor_of(volume, "b2")
+        with pytest.raises(readers.RecordsGoneError, match="its user gave up older ones"):
+            await client.read(floor_lsn, 5, copy="b2")
+        assert len((await client.read(floor_lsn + 1, 5, copy="b2")).payloads) == 5
+        state = await client.status()
+        kept = {copy.copy: (copy.first_lsn, copy.log_bytes) for copy in state.copies}
+        assert kept["b2"][0] == floor_lsn + 1
+        drawn = Console(width=200, record=True, file=io.StringIO())
+        drawn.print(drawing.volume(state))
+        assert "records are kept from LSN" in drawn.export_text()
+
+
+@pytest.mark.timeout(120)
+async def test_a_volume_of_pages_is_not_trimmed(volume: InsideVolume) -> None:
+    """It does that by itself, and says so."""
+    async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        await overwrite(pages, 2)
+
+        async def refused() -> bool:
+            try:
+                await trimming.give_up(
+                    volume.bus, volume.name, "2", registry=volume.registry, clock=clocks.SystemClock()
+                )
+            except trimming.NotTrimmedError as error:
+                return "holds pages" in str(error)
+            return False
+
+        await waiting.eventually(refused, "the copies know that it holds pages")
