@@ -28,10 +28,12 @@ from sixfold_functions.volume import errors, lastwords, topics
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import roster as rosters
 from sixfold_functions.volume import status as states
+from sixfold_functions.volume.beginning import Begun, begin_with_pages
 from sixfold_functions.volume.core import layout, sequencer
 from sixfold_functions.volume.core.membership import Membership, of_event
 from sixfold_functions.volume.core.replica import ConsistencyPoint
 from sixfold_functions.volume.errors import QuorumLostError, RequestRefusedError, StaleWriterError, VolumeLimitError
+from sixfold_functions.volume.filling import ReplicaOvertakenError
 from sixfold_functions.volume.pages.volume import PagesUnreadableError, PageVolume, PageVolumeError
 from sixfold_functions.volume.readpoints import ReadPointLostError
 from sixfold_functions.volume.replica import ReplicaBehindError, ReplicaDivergedError, ReplicaLag, VolumeReplica
@@ -40,6 +42,7 @@ from sixfold_functions.volume.writer import VolumeWriter
 
 __all__ = [
     "AppendResult",
+    "Begun",
     "ConsistencyPoint",
     "PageVolume",
     "PageVolumeError",
@@ -50,6 +53,7 @@ __all__ = [
     "ReplicaBehindError",
     "ReplicaDivergedError",
     "ReplicaLag",
+    "ReplicaOvertakenError",
     "RequestRefusedError",
     "StaleWriterError",
     "VolumeClient",
@@ -57,6 +61,7 @@ __all__ = [
     "VolumeReplica",
     "VolumeWriter",
     "WriterSettings",
+    "begin_with_pages",
 ]
 
 REQUEST_BYTES_MAX = 800_000

@@ -17,9 +17,17 @@ from sixfold_events.volume import VolumeBackedUp
 from sixfold_functions.volume import copy as copies
 from sixfold_functions.volume import drawing, trimming
 from sixfold_functions.volume import reader as readers
-from sixfold_functions.volume.backup import moments
-from sixfold_functions.volume.client import PageVolume, VolumeWriter
+from sixfold_functions.volume.backup import archive, moments, service, settings, store
+from sixfold_functions.volume.client import (
+    ConsistencyPoint,
+    PageVolume,
+    ReplicaOvertakenError,
+    VolumeReplica,
+    VolumeWriter,
+    begin_with_pages,
+)
 from sixfold_functions.volume.core import layout
+from sixfold_functions.volume.core import pages as core_pages
 from sixfold_functions.volume.core.membership import Membership
 from sixfold_functions.volume.core.readpoints import ReadPoints
 from sixfold_functions.volume.pages.store import PageStore
@@ -189,3 +197,60 @@ async def test_a_volume_of_pages_is_not_trimmed(volume: InsideVolume) -> None:
             return False
 
         await waiting.eventually(refused, "the copies know that it holds pages")
+
+
+@pytest.mark.timeout(120)
+async def test_a_replica_begins_with_pages_where_nobody_keeps_the_records(volume: InsideVolume) -> None:
+    """It has the state at a consistency point, and follows from there; one that wants all records is told how."""
+    async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        impatient(writer)
+        await rises(volume, pages, "a1", 60)
+        for copy in layout.COPIES:
+            while not await floor_of(volume, copy):
+                await overwrite(pages, 20)
+        applied: list[ConsistencyPoint] = []
+        async with VolumeReplica(volume.bus, registry=volume.registry, apply=applied.append) as late:
+            with pytest.raises(
+                ReplicaOvertakenError, match=r"goes on with LSN 1, and .* keep records from .*begin_with_pages"
+            ):
+                await late.reached(1, timeout_s=60.0)
+        assert applied == []
+
+        found: dict[int, bytes] = {}
+        begun = await begin_with_pages(volume.bus, registry=volume.registry, put=found.__setitem__)
+        assert (begun.page_bytes, begun.size) == (PAGE, 8)
+        assert found == dict(enumerate(await pages.read(range(8), at=begun.lsn)))
+        following = VolumeReplica(
+            volume.bus, registry=volume.registry, apply=applied.append, start_lsn=begun.lsn, name="r1"
+        )
+        async with following as replica:
+            done = await pages.commit({3: b"x" * PAGE})
+            await replica.reached(done.last_lsn, timeout_s=30.0)
+        changes = [change for point in applied for change in core_pages.changes(point.first_lsn, point.records)]
+        for change in changes:
+            if change.kind is not core_pages.Kind.SIZE:
+                before = core_pages.image_of(begun.lsn, change.page, found[change.page])
+                found[change.page] = core_pages.fold([before, change], PAGE)
+        assert applied[0].first_lsn == begun.lsn + 1
+        assert found == dict(enumerate(await pages.read(range(8), at=done.last_lsn)))
+
+
+@pytest.mark.timeout(120)
+async def test_a_backup_that_was_overtaken_says_so(volume: InsideVolume, tmp_path: Path) -> None:
+    """It cannot go on, and what it has stays."""
+    kept = archive.Archive(store.open_store(str(tmp_path / "backups")), volume.name)
+    backing = service.BackupService(
+        volume.bus,
+        kept,
+        folder=tmp_path / "keeping",
+        registry=volume.registry,
+        clock=clocks.SystemClock(),
+        chosen=settings.BackupSettings(),
+    )
+    async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+        impatient(writer)
+        for copy in layout.COPIES:
+            while not await floor_of(volume, copy):
+                await overwrite(pages, 20)
+    with pytest.raises(service.OvertakenError, match="ends at LSN 0, and no copy that answers keeps what follows"):
+        await backing.once()

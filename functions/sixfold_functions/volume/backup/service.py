@@ -38,6 +38,10 @@ class OtherVolumeError(archive.BackupError):
     """The backup is of another volume with the same name."""
 
 
+class OvertakenError(archive.BackupError):
+    """The volume has let go of records that the backup has not got."""
+
+
 class BackupService:
     """Backs one volume up."""
 
@@ -134,14 +138,26 @@ class BackupService:
             self._tail = await asyncio.to_thread(self._archive.tail)
         membership = self._members.membership
         words = await self._source.words()
+        gone: readers.RecordsGoneError | None = None
         for word in words:
             if not self._same:
                 self._same = await self._compare(word.copy, min(self._tail.last_lsn, word.settled_lsn))
             if not self._same:
                 continue
-            with contextlib.suppress(*source.Unreadable):  # another copy has it too
+            try:
                 await self._take(word.copy, word.settled_lsn)
                 break
+            except readers.RecordsGoneError as error:
+                gone = error
+            except source.Unreadable:
+                pass  # another copy has it too
+        else:
+            if gone is not None:
+                raise OvertakenError(
+                    f"{self._archive.url}: the backup of volume {self._archive.volume} ends at LSN {self._tail.last_lsn}, "
+                    f"and no copy that answers keeps what follows ({gone}). It was away for too long. What it "
+                    "has stays restorable; a backup that goes on needs a volume that is new"
+                ) from gone
         if self._same and (quiet := backup.promise(words, membership=membership)) is not None:
             await asyncio.to_thread(self._archive.note, quiet)
         if self._same:
@@ -173,13 +189,19 @@ class BackupService:
         if lsn < self._archive.chain.base_lsn:
             return False  # the backup has let go of it; another copy knows more
         with contextlib.suppress(*source.Unreadable):
-            async for found in self._source.batches(copy, lsn, lsn):
-                if not await self._is_the_same(found[0], lsn):
-                    raise OtherVolumeError(
-                        f"{self._archive.url} holds a backup of another volume {self._archive.volume}: their records at LSN "
-                        f"{lsn} differ. Give this one a place of its own (--to URL), or move that backup away"
-                    )
-                return True
+            with contextlib.suppress(readers.RecordsGoneError):
+                return await self._compare_with(copy, lsn)
+            return True  # of the record itself nothing is kept; the next one must follow it
+        return False
+
+    async def _compare_with(self, copy: str, lsn: int) -> bool:
+        async for found in self._source.batches(copy, lsn, lsn):
+            if not await self._is_the_same(found[0], lsn):
+                raise OtherVolumeError(
+                    f"{self._archive.url} holds a backup of another volume {self._archive.volume}: their records at LSN "
+                    f"{lsn} differ. Give this one a place of its own (--to URL), or move that backup away"
+                )
+            return True
         return False
 
     async def _is_the_same(self, found: VolumeRedoBatch, lsn: int) -> bool:
