@@ -79,7 +79,7 @@ class GroupError(VolumeError, errors.UsageError):
         volume = group.rpartition(layout.GROUP)[0]
         super().__init__(
             f"{group} is a group of volume {volume}, and only that volume's writer may write it: sixfold run "
-            f"volume.writer --volume {volume}, or in Python `open_writer(bus, volume={volume!r}, …)`"
+            f"volume.writer --volume {volume}, or in Python `open_writer(bus, volume={volume!r}, …)` of sixfold_functions.volume.groups"
         )
 
 
@@ -90,8 +90,8 @@ class SpreadError(VolumeError, errors.UsageError):
         super().__init__(
             f"volume {volume} is spread over {groups} groups, and this is for volumes of one group. `sixfold volume` "
             f"appends to it, reads and follows it and shows its status; name a group, such as {volume}{layout.GROUP}1, to "
-            "replace, scrub or stop its copies. In Python: open_writer, open_client, open_replica, GroupedPageVolume. "
-            "Backups, restores and clones of such a volume are not there yet"
+            "replace, scrub or stop its copies. In Python import open_writer, open_client, open_replica or "
+            "GroupedPageVolume from sixfold_functions.volume.groups. Backups, restores and clones of such a volume are not there yet"
         )
 
 

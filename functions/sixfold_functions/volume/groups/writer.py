@@ -19,6 +19,7 @@ from sixfold_functions.volume import announcer, appending, errors, topics
 from sixfold_functions.volume.core import epoch as epochs
 from sixfold_functions.volume.core import pages, parts
 from sixfold_functions.volume.core.plan import Plan
+from sixfold_functions.volume.core.recovery import State
 from sixfold_functions.volume.core.reunion import Reunion
 from sixfold_functions.volume.core.spread import Spread
 from sixfold_functions.volume.groups import succession, takeover
@@ -142,10 +143,8 @@ class GroupedWriter(appending.Appender):
         await asyncio.gather(*(group.close() for group in self.groups))
 
     def _quorum_lost(self, what: str, *, since: float, outcome: str) -> errors.QuorumLostError:
-        lagging = self.spread.lagging() or [
-            group.number for group in self.groups if not self._taken.is_set() and not group.tracker.established()
-        ]
-        group = self.groups[lagging[0] - 1] if lagging else self.groups[0]
+        lagging = self.spread.lagging()
+        group = self.groups[lagging[0] - 1] if lagging else min(self.groups, key=_progress)
         return group._quorum_lost(what, since=since, outcome=outcome)
 
     # -- appending -------------------------------------------------------------------------------------------------
@@ -215,6 +214,11 @@ class GroupedWriter(appending.Appender):
     def _announceable(self) -> tuple[int, int, int, int]:
         offsets = (each.request.offset for each in self.sequencer.unfinished() if each.request is not None)
         return self.epoch, self.durable_lsn, next(offsets, self.answered_offset), self._durable_at_ms
+
+
+def _progress(group: GroupWriter) -> tuple[int, bool]:
+    """How far a group's recovery has come: where it came least far something is missing."""
+    return list(State).index(group.recovery.state), group.tracker.established()
 
 
 class GroupedReadPoints:

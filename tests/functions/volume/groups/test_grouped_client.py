@@ -14,6 +14,7 @@ from sixfold_functions.volume.core.plan import Plan
 from sixfold_functions.volume.groups import plans
 from sixfold_functions.volume.groups.client import GroupedClient
 from sixfold_functions.volume.groups.plans import VolumeExistsError
+from sixfold_functions.volume.requests import AppendRequests
 
 TWO = Plan(volume="orders", groups=2, stripe=2)
 
@@ -36,6 +37,30 @@ async def test_clients_append_through_the_log_and_read_by_volume_lsn(tmp_path: P
             assert (await client.read(11, 1)).payloads == [b"last"]
             status = await client.status()
             assert (status.writable, status.durable_lsn, len(status.groups)) == (True, 11, 2)
+
+
+async def test_a_result_that_a_writer_never_announced_comes_from_its_successor(tmp_path: Path) -> None:
+    """At the LSNs at which it is durable; nothing is appended again."""
+    async with (
+        inside.opened(tmp_path, TWO) as volume,
+        GroupedClient(volume.bus, TWO, registry=volume.registry) as client,
+    ):
+        async with volume.writer("mute") as mute:
+
+            async def flush() -> None:
+                """Says nothing."""
+
+            mute.announcer.flush = flush  # type: ignore[method-assign]
+            mute.start_task(asyncio.create_task(AppendRequests(mute).run(), name="requests"))
+            asked = [asyncio.create_task(client.append([b"%d" % n, b"+"], timeout_s=90)) for n in range(4)]
+            async with asyncio.timeout(60):
+                while mute.durable_lsn < 8:
+                    await mute.wait_change()
+            assert not any(each.done() for each in asked)
+        await volume.whole.start("writer")
+        done = await asyncio.gather(*asked)
+        assert sorted((each.first_lsn, each.last_lsn) for each in done) == [(1, 2), (3, 4), (5, 6), (7, 8)]
+        assert (await client.append([b"new"], timeout_s=60)).first_lsn == 9
 
 
 async def test_what_one_group_has_beyond_the_volume_is_read_by_nobody(tmp_path: Path) -> None:

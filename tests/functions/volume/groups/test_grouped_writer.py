@@ -9,6 +9,7 @@ import pytest
 from tests.functions.volume.groups import inside
 from tests.functions.volume.groups.inside import InsideGroups
 
+from sixfold_events.volume import VolumeRedoBatch
 from sixfold_functions.volume import errors
 from sixfold_functions.volume.core import parts
 from sixfold_functions.volume.core.plan import Plan
@@ -26,15 +27,10 @@ async def contents(volume: InsideGroups, number: int) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
         answer = await client._reader.ask("a1", from_lsn=1, count=status.durable_lsn, whole_batches=True)
         for value in answer.batches:
-            batch = volume.registry.decode_as(parts_batch(), value)
-            found.update(parts.parse(batch.payloads).records)  # type: ignore[attr-defined]
+            batch = volume.registry.decode_as(VolumeRedoBatch, value)
+            assert isinstance(batch, VolumeRedoBatch)
+            found.update(parts.parse(batch.payloads).records)
         return found
-
-
-def parts_batch() -> type:
-    from sixfold_events.volume import VolumeRedoBatch
-
-    return VolumeRedoBatch
 
 
 async def test_appends_get_dense_volume_lsns_and_lie_in_the_groups_that_the_plan_says(tmp_path: Path) -> None:
@@ -89,6 +85,20 @@ async def test_without_a_quorum_in_one_group_nothing_is_acknowledged_and_the_err
         assert max(told.values()) <= writer.spread.told[1]
         await volume.groups[2].start("a1", "a2", "b1")
         assert (await writer.append([b"6"])).first_lsn == 6
+
+
+async def test_a_volume_of_which_one_group_is_away_is_not_taken_over_and_the_error_names_it(tmp_path: Path) -> None:
+    """Nothing is cut in the other one; once both are there a writer goes on."""
+    async with inside.opened(tmp_path, TWO) as volume:
+        async with volume.writer() as writer:
+            await writer.append([b"1", b"2", b"3"])
+        await volume.groups[2].stop("a1", "a2", "b1", "b2")
+        with pytest.raises(errors.QuorumLostError, match=r"orders\.g2.*Nothing was changed"):
+            async with volume.writer(settings=WriterSettings(takeover_timeout_s=3)):
+                pass
+        await volume.groups[2].start("a1", "a2", "b1", "b2")
+        async with volume.writer() as writer:
+            assert (await writer.append([b"4"])).first_lsn == 4
 
 
 async def test_nobody_opens_a_volume_with_another_plan(tmp_path: Path) -> None:
