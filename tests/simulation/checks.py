@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tests.simulation.paging import Paging
 from tests.simulation.violations import ViolationError
@@ -10,6 +10,7 @@ from tests.simulation.world import World
 from tests.simulation.writer import Writer
 
 from sixfold_events.volume import VolumeRedoBatch
+from sixfold_functions.volume import files
 
 
 class Checker:
@@ -23,6 +24,8 @@ class Checker:
         """The last LSN of which clients were told, by epoch."""
         self._durable: dict[tuple[str, int], int] = {}
         """By writer and epoch."""
+        self.durable_lsn = 0
+        """The highest LSN that any writer has known to be durable."""
         self._began: dict[int, int] = {}
         """Where each epoch began that was established."""
         self._settled: dict[int, bytes] = {}
@@ -44,11 +47,6 @@ class Checker:
             )
         self._acknowledged[epoch] = max(lsn, self._acknowledged.get(epoch, 0))
 
-    @property
-    def durable_lsn(self) -> int:
-        """The highest LSN that any writer has known to be durable."""
-        return max(self._durable.values(), default=0)
-
     def durable_record(self, lsn: int) -> bytes | None:
         """The durable record, if a client was told of it or a copy knows it."""
         return self._settled.get(lsn, self._world.acknowledged.get(lsn))
@@ -66,9 +64,12 @@ class Checker:
 
     def _look_at_durable(self, writer: Writer) -> None:
         place, lsn = (writer.name, writer.recovery.epoch), writer.tracker.durable_lsn
-        if lsn < self._durable.get(place, 0):
-            raise ViolationError("I2", f"{writer.name} has LSN {lsn} durable, it had {self._durable[place]} before")
-        self._durable[place] = lsn
+        before = self._durable.get(place, 0)
+        if lsn < before:
+            raise ViolationError("I2", f"{writer.name} has LSN {lsn} durable, it had {before} before")
+        if lsn > before:
+            self._durable[place] = lsn
+            self.durable_lsn = max(self.durable_lsn, lsn)
 
     def _look_at_beginning(self, writer: Writer) -> None:
         assert writer.recovery.beginning is not None
@@ -92,15 +93,23 @@ class Checker:
             raise ViolationError("I1", f"LSN {lsn} was acknowledged as {data!r}, {writer.name} has {found.get(lsn)!r}")
 
     def _look_at_settled(self, copy: str) -> None:
-        settled = self._world.copies[copy].node.settled_lsn
-        lsn = max(min(self._looked_at.get(copy, 0), settled), self._world.copies[copy].floor_lsn) + 1
-        while lsn <= settled and (batches := self._world.batches(copy, lsn, settled)):
-            for batch in batches:
-                self.batches.setdefault(batch.first_lsn, batch)
-                for number, data in enumerate(batch.payloads, batch.first_lsn):
-                    if lsn <= number <= settled and self._settled.setdefault(number, data) != data:
-                        raise ViolationError(
-                            "I3", f"{copy} has {data!r} for LSN {number}, not {self._settled[number]!r}"
-                        )
-                lsn = batch.first_lsn + len(batch.payloads)
-        self._looked_at[copy] = min(lsn - 1, settled)
+        made = self._world.copies[copy]
+        settled, before = made.node.settled_lsn, self._looked_at.get(copy, 0)
+        if settled == before:
+            return
+        looked_at = max(min(before, settled), made.floor_lsn)
+        for batch in self._records(copy, looked_at + 1, settled):
+            self.batches.setdefault(batch.first_lsn, batch)
+            for number, data in enumerate(batch.payloads, batch.first_lsn):
+                if looked_at < number <= settled and self._settled.setdefault(number, data) != data:
+                    raise ViolationError("I3", f"{copy} has {data!r} for LSN {number}, not {self._settled[number]!r}")
+            looked_at = batch.first_lsn + len(batch.payloads) - 1
+        self._looked_at[copy] = min(looked_at, settled)
+
+    def _records(self, copy: str, first_lsn: int, last_lsn: int) -> Iterator[VolumeRedoBatch]:
+        """Read where the copy keeps them, without a question and its answers."""
+        looked_at = self._world.copies[copy]
+        try:
+            yield from map(looked_at.batch, looked_at.places(first_lsn, last_lsn))
+        except files.LogDamagedError as damage:
+            self._world.broken(copy, damage)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tests.simulation.violations import ViolationError
-from tests.simulation.writer import Writer
+from tests.simulation.writer import Writer, at_rest
 
 from sixfold_events.volume import VolumeRedoBatch
 from sixfold_functions.volume.core import merging, parts, sequencer
@@ -185,6 +185,12 @@ class GroupedWriter:
         if self.reunion.durable_lsn < 0:
             self._send({number: parts.first_part(PLAN) for number in PLAN.numbers}, 0, complete=True)
         self.pump()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing more would come of waiting."""
+        level = all(at_rest(group.world, group) for group in self.groups)
+        return level and self.established and not self.sequencer.unfinished()
 
     def append(self, records: int) -> None:
         data = [f"{self.name}-{self.count + index}" for index in range(records)]

@@ -153,6 +153,9 @@ class GroupedLife:
                 each.world.deliver_all()
                 group.listen()
                 group.pump()
+            if writer.at_rest:
+                break
+            for group in writer.groups:
                 group.tell()
             self.world.clock.seconds += 0.3
         if not writer.established:

@@ -77,8 +77,9 @@ class LossyFile:
         self._inode.wrote(position, position + len(data))
 
     def read_at(self, position: int, size: int) -> bytes:
-        self._disk.read_bytes += min(size, max(self.size() - position, 0))
-        return bytes(self._inode.content[position : position + size])
+        data = bytes(memoryview(self._inode.content)[position : position + size])
+        self._disk.read_bytes += len(data)
+        return data
 
     def truncate(self, size: int) -> None:
         self._disk.before()
@@ -112,10 +113,10 @@ class LossyDisk:
         self.room_bytes: int | None = None
         self.before: Callable[[], None] = lambda: None
         """Called before each operation that changes something: what it raises, the operation raises."""
-        self._inodes: dict[Path, _Inode] = {}
-        self._kept: dict[Path, _Inode] = {}
+        self._inodes: dict[str, _Inode] = {}
+        self._kept: dict[str, _Inode] = {}
         """Names that survive a loss of power."""
-        self._changes: list[dict[Path, _Inode | None]] = []
+        self._changes: list[dict[str, _Inode | None]] = []
         """What happened to names since, in order; each is kept or lost as a whole, and none without those before it."""
 
     def failing(self) -> OSError | None:
@@ -126,28 +127,32 @@ class LossyDisk:
         """Folders need no entry here."""
 
     def names(self, path: Path) -> list[str]:
-        return sorted(each.name for each in self._inodes if each.parent == path)
+        folder = f"{path}/"
+        names = (each.removeprefix(folder) for each in self._inodes if each.startswith(folder))
+        return sorted(name for name in names if "/" not in name)
 
     def open(self, path: Path, *, create: bool = False) -> LossyFile:
-        if path not in self._inodes:
+        inode = self._inodes.get(name := str(path))
+        if inode is None:
             if not create:
                 raise FileNotFoundError(path)
-            self._change({path: _Inode()})
-        return LossyFile(self, self._inodes[path])
+            inode = _Inode()
+            self._change({name: inode})
+        return LossyFile(self, inode)
 
     def rename(self, path: Path, target: Path) -> None:
         self.before()
-        self._change({path: None, target: self._inodes[path]})
+        self._change({str(path): None, str(target): self._inodes[str(path)]})
 
     def remove(self, path: Path) -> None:
         self.before()
-        if path not in self._inodes:
+        if str(path) not in self._inodes:
             raise FileNotFoundError(path)
         if self.room_bytes is not None:
             self.room_bytes += self.size(path)
-        self._change({path: None})
+        self._change({str(path): None})
 
-    def _change(self, change: dict[Path, _Inode | None]) -> None:
+    def _change(self, change: dict[str, _Inode | None]) -> None:
         self._changes.append(change)
         _apply(change, self._inodes)
 
@@ -162,9 +167,10 @@ class LossyDisk:
 
     def lock(self, path: Path) -> LossyFile:
         file = self.open(path, create=True)
-        if self._inodes[path].locked:
+        inode = self._inodes[str(path)]
+        if inode.locked:
             raise BlockingIOError
-        self._inodes[path].locked = True
+        inode.locked = True
         return file
 
     def lose_power(self, rng: random.Random) -> None:
@@ -189,14 +195,14 @@ class LossyDisk:
 
     def damage(self, path: Path, position: int) -> None:
         """Flip a bit of what lies on the disk."""
-        inode = self._inodes[path]
+        inode = self._inodes[str(path)]
         inode.content[position] ^= 0x10
         if position < len(inode.synced):
             inode.synced[position] = inode.content[position]
 
     def cut(self, path: Path, size: int) -> None:
         """Lose the end of a file that lies on the disk."""
-        inode = self._inodes[path]
+        inode = self._inodes[str(path)]
         inode.truncate(size)
         inode.sync()
 
@@ -207,17 +213,17 @@ class LossyDisk:
 
     def write(self, path: Path, content: bytes) -> None:
         """Have a file that lies on the disk."""
-        inode = self._inodes[path] = self._kept[path] = _Inode()
+        inode = self._inodes[str(path)] = self._kept[str(path)] = _Inode()
         inode.content, inode.synced = bytearray(content), bytearray(content)
 
     def size(self, path: Path) -> int:
-        return len(self._inodes[path].content)
+        return len(self._inodes[str(path)].content)
 
     def segments(self) -> list[Path]:
-        return sorted(path for path in self._inodes if path.suffix == ".seg")
+        return [Path(name) for name in sorted(self._inodes) if name.endswith(".seg")]
 
 
-def _apply(change: dict[Path, _Inode | None], names: dict[Path, _Inode]) -> None:
+def _apply(change: dict[str, _Inode | None], names: dict[str, _Inode]) -> None:
     for path, inode in change.items():
         if inode is None:
             names.pop(path, None)

@@ -267,12 +267,35 @@ class Writer:
         return {}
 
 
-def settle(world: World, writer: Writer, *, rounds: int = 60) -> None:
-    """Everything is up and delivers until the writer has the volume and all copies are level."""
+def at_rest(world: World, writer: Writer) -> bool:
+    """Whether all that runs is level, and knows it: nothing more would come of waiting."""
+    members, lsn = writer.membership.members, writer.tracker.durable_lsn
+    idle = writer.read == len(world.acks) and not writer.plan.copies() and not writer.sequencer.unfinished()
+    return (
+        writer.established
+        and idle
+        and writer.membership.settled
+        and writer.membership.change is None
+        and lsn == writer.sequencer.last_lsn
+        and set(world.copies) == set(members) == set(writer.tracker.counted())
+        and all(
+            (ack.complete_lsn, ack.settled_lsn) == (lsn, lsn) and not changing.lacks(ack, writer.membership)
+            for ack in writer.tracker.copies.values()
+        )
+    )
+
+
+def settle(world: World, writer: Writer, *, rounds: int = 60, resting: bool = False) -> None:
+    """Everything is up and delivers until the writer has the volume and all copies are level.
+
+    Once they rest nothing more is waited for if `resting`.
+    """
     for _ in range(rounds):
         world.deliver_all()
         writer.listen()
         writer.pump()
+        if resting and at_rest(world, writer):
+            break
         writer.tell()
         world.clock.seconds += 0.3
     assert writer.established, (writer.recovery.state, writer.tracker.copies)

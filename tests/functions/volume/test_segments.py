@@ -97,7 +97,7 @@ def test_a_missing_or_foreign_file_is_refused() -> None:
     write(opened(disk, size=100), 1, 2, 3)
     with pytest.raises(files.LogForeignError, match="belongs to copy a1, expected copy b1"):
         list(log(disk, label="copy b1").replay())
-    del disk._inodes[disk.segments()[1]]
+    del disk._inodes[str(disk.segments()[1])]
     with pytest.raises(files.LogDamagedError, match="a file is missing"):
         kept(disk)
 
