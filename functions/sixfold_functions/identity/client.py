@@ -14,7 +14,7 @@ import httpx
 
 from sixfold import errors
 from sixfold_functions.identity.administration import define_role, register_issuer
-from sixfold_functions.identity.core import Directory, Role, permits, role_arn, session_arn
+from sixfold_functions.identity.core import Directory, Role, permits, principal_context, role_arn, session_arn
 from sixfold_functions.identity.directory import FRESH_S, OpenDirectory, open_directory
 from sixfold_functions.identity.private import write_private
 from sixfold_functions.identity.refusal import Refusal
@@ -23,7 +23,9 @@ from sixfold_functions.identity.sessions import (
     Credentials,
     Session,
     SessionKeys,
+    access_key_id,
     check_time,
+    mint,
     open_token,
     secret,
 )
@@ -39,13 +41,16 @@ __all__ = [
     "Session",
     "SessionKeys",
     "StsError",
+    "access_key_id",
     "assume_role",
     "check_time",
     "define_role",
+    "mint",
     "open_directory",
     "open_token",
     "operator_credentials",
     "permits",
+    "principal_context",
     "register_issuer",
     "role_arn",
     "secret",

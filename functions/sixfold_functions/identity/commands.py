@@ -15,10 +15,11 @@ from rich.table import Table
 from sixfold import errors
 from sixfold.cli import common
 from sixfold.process import Process
-from sixfold_functions.identity import administration, core, local, policy
+from sixfold_functions.identity import administration, core, local
 from sixfold_functions.identity.directory import open_directory
 from sixfold_functions.identity.private import write_private
 from sixfold_functions.identity.topics import topics
+from sixfold_functions.policies import policy
 
 app = typer.Typer(no_args_is_help=True, help="Issuers, roles and tokens.")
 issuer = typer.Typer(no_args_is_help=True, help="Issuers of web identity tokens.")

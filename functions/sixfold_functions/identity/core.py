@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sixfold_events.identity import IssuerRegistered, RoleDefined
-from sixfold_functions.identity import jwks, keys, policy, sessions, token
-from sixfold_functions.identity.conditions import Context
+from sixfold_functions.identity import jwks, sessions, token
 from sixfold_functions.identity.refusal import Refusal
+from sixfold_functions.policies import keys, policy
+from sixfold_functions.policies.conditions import Context
 
 ACCOUNT = "000000000000"
 """Everything belongs to one account; several come with the AWS protocols' credential scopes."""
@@ -179,19 +180,29 @@ def trusts(role: Role, identity: token.Identity) -> bool:
     prefix = policy.issuer_key(identity.issuer)
     context = {f"{prefix}:{claim}": values for claim, values in identity.claims.items()}
     context[f"{prefix}:aud"] = (identity.audience,)
-    request = policy.Request(policy.WEB_IDENTITY, role.arn, context, principal=identity.issuer)
+    request = policy.Request(
+        policy.WEB_IDENTITY, role.arn, context, principals=(policy.Principal("Federated", identity.issuer),)
+    )
     return policy.evaluate([role.trust], request).allowed
 
 
-def permits(role: Role | None, session: sessions.Session, action: str, resource: str, context: Context) -> bool:
-    """Whether the session may do `action` on `resource`; its claims are `aws:PrincipalTag/<claim>` in conditions.
+def permits(
+    role: Role | None, session: sessions.Session, action: str, resource: str, context: Context
+) -> policy.Verdict:
+    """What the session's policies say of `action` on `resource`; its claims are `aws:PrincipalTag/<claim>` in conditions.
 
     The operator may do everything. A role that is gone permits nothing, however fresh the session is.
     """
     if session.kind == sessions.ROOT:
-        return True
+        return policy.Verdict(True, "the account's root")
     if role is None or role.name != session.role:
-        return False
-    seen = {f"{keys.TAG}{claim}": values for claim, values in session.tags.items()}
-    seen["aws:PrincipalArn"] = (role.arn,)
-    return policy.evaluate([role.permission], policy.Request(action, resource, {**context, **seen})).allowed
+        return policy.Verdict(False, "the role is gone")
+    seen = {**context, **principal_context(session)}
+    return policy.evaluate([role.permission], policy.Request(action, resource, seen))
+
+
+def principal_context(session: sessions.Session) -> dict[str, tuple[str, ...]]:
+    """Condition keys that say who calls."""
+    seen = {f"{keys.TAG}{claim}": tuple(values) for claim, values in session.tags.items()}
+    seen["aws:PrincipalArn"] = (role_arn(session.role) if session.role else ROOT_ARN,)
+    return seen

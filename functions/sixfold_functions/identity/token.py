@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from joserfc import jws
 from joserfc.errors import JoseError, SecurityWarning
 
-from sixfold_functions.identity import keys
 from sixfold_functions.identity.jwks import KeySet
 from sixfold_functions.identity.refusal import Refusal
+from sixfold_functions.policies import keys
 
 TOKEN_CHARS_MAX = 20_000
 """As botocore's model of WebIdentityToken."""

@@ -10,6 +10,7 @@ capability = Capability(
     functions=("sixfold_functions.kms.handler",),
     events=("sixfold_events.kms",),
     topics="sixfold_functions.kms.topics:topics",
+    routes="sixfold_functions.kms.routes:routes",
     commands="sixfold_functions.kms.commands:app",
 )
 

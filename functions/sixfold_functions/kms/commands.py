@@ -72,7 +72,9 @@ def status(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
     """
     found = root.status(common.settings(ctx).data_dir)
     ring = common.run(_ring(ctx))
-    data = {"root": found, "keys": len(ring.keys), "aliases": len(ring.aliases)}
+    counted = [(len(region.keys), len(region.aliases)) for region in ring.regions()]
+    keys_, aliases_ = sum(each[0] for each in counted), sum(each[1] for each in counted)
+    data = {"root": found, "keys": keys_, "aliases": aliases_}
 
     def draw() -> str:
         if found.problem:
@@ -80,7 +82,7 @@ def status(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
         if not found.exists:
             return f"no root key yet; the first start makes {found.path}"
         kept = "sealed by a passphrase" if found.seal == "passphrase" else "a key file, not sealed"
-        return f"root key: {found.path} ({kept}); {len(ring.keys)} keys, {len(ring.aliases)} aliases"
+        return f"root key: {found.path} ({kept}); {keys_} keys, {aliases_} aliases"
 
     common.show(data, as_json=as_json, render=draw)
     if found.problem:
@@ -117,19 +119,22 @@ def keys(ctx: typer.Context, as_json: common.JsonOption = False) -> None:
     ring = common.run(_ring(ctx))
     rows: list[dict[str, Any]] = [
         {
-            "arn": key.arn,
-            "aliases": list(ring.aliases_of(key)),
+            "arn": keyring.key_arn(key),
+            "aliases": list(region.aliases_of(key.key_id)),
+            "spec": key.spec,
+            "usage": key.usage,
             "state": key.state,
             "description": key.description,
             "created": trail.time(key.created_at_ms),
         }
-        for key in ring.keys.values()
+        for region in ring.regions()
+        for key in region.keys.values()
     ]
 
     def table() -> Table:
-        drawn = Table("key", "aliases", "state", "created")
+        drawn = Table("key", "aliases", "spec", "state", "created")
         for row in rows:
-            drawn.add_row(row["arn"], ", ".join(row["aliases"]), row["state"], row["created"])
+            drawn.add_row(row["arn"], ", ".join(row["aliases"]), row["spec"], row["state"], row["created"])
         return drawn
 
     common.show(rows, as_json=as_json, render=table)

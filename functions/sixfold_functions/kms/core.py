@@ -1,90 +1,44 @@
-"""Deciding about key requests: who asks, whether it is fresh, what it may do, and what comes of it. Pure.
+"""Requests through the log: who asks, whether it is fresh, what may come this way, and what comes of it. Pure.
 
 The checks come in this order: session, signature, end of session, freshness, lane, replay, parameters, permission,
-key, key state, ciphertext; `desk.py` and `handler.py` make those before the parameters. A caller without permission gets
-the same answer for a key that exists and for one that does not. A blob that names no key is refused before anything
-else of it is looked at, since there is nothing that a permission could be about.
+key, key state, ciphertext; `desk.py` and `handler.py` make those before the parameters, `deciding.py` and the operations
+those after.
 
-Neighbours: `blob.py` encrypts, `messages.py` signs and seals, `keyring.py` knows the keys, `trail.py` writes records.
+Neighbours: `operations/` decides, `messages.py` signs and seals, `keyring.py` knows the keys, `trail.py` writes records.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from sixfold_events.kms import AliasChanged, KeyChanged, KeyRequested
-from sixfold_functions.kms import blob, encoding, keyring, messages
-from sixfold_functions.kms.keyring import Domain, Found, Key, Keyring
+from sixfold_functions.kms import messages
+from sixfold_functions.kms.deciding import Call, Caller, Outcome, Refused, Service, invalid
+from sixfold_functions.kms.operations import aliases, ciphers, lifetimes
+from sixfold_functions.kms.operations.table import OPERATIONS
 
 FRESH_MS = 5 * 60 * 1000
 """A request is good for five minutes before and after its signing, as AWS's signatures."""
-DATA_KEY_BYTES_MAX = 1024
-"""As AWS KMS's GenerateDataKey."""
 ADMIN_LANE = "admin"
-"""All changes of keys and aliases are in one lane, so two of them cannot race."""
+"""All changes of keys, aliases and grants are in one lane, so two of them cannot race."""
 TEXT_CHARS_MAX = 2048
 """Longest key id that AWS's model takes."""
-DESCRIPTION_CHARS_MAX = 8192
 REQUEST_ID_CHARS_MAX = 128
-
-Context = Mapping[str, tuple[str, ...]]
-
-
-class Refused(Exception):  # noqa: N818 (an answer that a caller gets, not a fault of the program)
-    """The request is refused with AWS's `code` and `message`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
+SEALED = frozenset({"GenerateDataKey", "Decrypt"})
+"""Operations whose answer holds a plaintext, so they need a recipient."""
+TEND = "TendKeys"
+"""Of our own: what falls due by itself, asked for by a timer."""
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Whoever a session stands for."""
-
-    arn: str
-    kind: str
-    """`AssumedRole` or `Root`."""
-    role: str
-    issuer: str
-    subject: str
-    issued_at_s: int
-    secret: str
-    permits: Callable[[str, str, Context], bool]
-    """(action, resource ARN, condition keys) -> whether its policies allow it."""
-
-    def __repr__(self) -> str:
-        return f"Caller({self.arn})"
-
-
-class Service(NamedTuple):
-    """What requests are decided with."""
-
-    ring: Keyring
-    domain: Domain
-    entropy: Callable[[int], bytes]
-    now_ms: int
-    alias_taken: bool = False
-    """The alias that is asked for was just given away; `ring` may not know yet."""
-
-
-class Outcome(NamedTuple):
-    """What comes of an allowed request."""
-
-    key_id: str
-    """ARN of the key."""
-    ciphertext_blob: bytes = b""
-    sealed_plaintext: bytes = b""
-    changes: tuple[KeyChanged | AliasChanged, ...] = ()
+def changes(operation: str) -> bool:
+    """Whether the operation changes keys, aliases or grants."""
+    return operation == TEND or (operation in OPERATIONS and OPERATIONS[operation].changes)
 
 
 def lane_of(operation: str, access_key_id: str) -> str:
     """The lane that a request belongs to."""
-    return ADMIN_LANE if operation in ADMINISTRATION else access_key_id
+    return ADMIN_LANE if changes(operation) else access_key_id
 
 
 def check_signature(request: KeyRequested, caller: Caller) -> None:
@@ -105,179 +59,61 @@ def check_fresh(request: KeyRequested, now_ms: int) -> None:
         )
 
 
-def perform(request: KeyRequested, caller: Caller, service: Service) -> Outcome:
-    """Do what an authentic request asks for. Raises Refused."""
-    operation = CRYPTOGRAPHY.get(request.operation) or ADMINISTRATION.get(request.operation)
-    if operation is None:
-        raise Refused("UnsupportedOperationException", f"{request.operation[:64]} is not supported")
-    _check_parameters(request)
-    return operation(request, caller, service)
+def perform(request: KeyRequested, parameters: Mapping[str, Any], caller: Caller, service: Service) -> Outcome:
+    """Do what an authentic request asks for; `parameters` are those of its JSON, read. Raises Refused."""
+    check(request)
+    region = service.ring.of(request.region)
+    call = Call(request.operation, {**_parameters(request), **parameters}, region, caller, service)
+    if request.operation == TEND:
+        if caller.kind != "Root":
+            raise Refused("AccessDeniedException", f"{TEND} is for the system itself")
+        due = [change for each in service.ring.regions() for change in lifetimes.due(call._replace(region=each))]
+        return Outcome(changes=due)
+    outcome = OPERATIONS[request.operation].run(call)
+    if request.operation == "CreateKey" and request.alias:
+        [key] = [change for change in outcome.changes if isinstance(change, KeyChanged)]
+        named: AliasChanged = aliases.made(call, aliases.checked(request.alias), key.key_id)
+        return Outcome(outcome.result, outcome.arn, (*outcome.changes, named))
+    return outcome
 
 
-def _check_parameters(request: KeyRequested) -> None:
+def check(request: KeyRequested) -> None:
+    """Whether the request may come through the log, and has sizes that can be handled. Raises Refused."""
+    if not (changes(request.operation) or request.operation in SEALED):
+        raise Refused(
+            "UnsupportedOperationException",
+            f"{request.operation[:64]} does not come through the log; ask the gateway for it",
+        )
     if not 0 < len(request.request_id) <= REQUEST_ID_CHARS_MAX:
-        raise _invalid(f"requestId: expected 1 to {REQUEST_ID_CHARS_MAX} characters")
-    if len(request.key_id) > TEXT_CHARS_MAX or len(request.description) > DESCRIPTION_CHARS_MAX:
-        raise _invalid(f"keyId or description are longer than {TEXT_CHARS_MAX} or {DESCRIPTION_CHARS_MAX} characters")
-    try:
-        encoding.context(request.encryption_context)
-    except encoding.InvalidContextError as error:
-        raise _invalid(str(error)) from error
-    names = request.encryption_context
-    if len({name.casefold() for name in names}) < len(names):
-        # AWS KMS API reference, GrantConstraints: "do not use multiple encryption context pairs that differ only by case".
-        raise _invalid("encryptionContext: names that differ in case only; no policy could tell them apart")
-    if request.operation in CRYPTOGRAPHY and len(request.recipient) != messages.RECIPIENT_BYTES:
-        raise _invalid(f"recipient: expected {messages.RECIPIENT_BYTES} bytes; a plaintext never enters a topic")
-    if not 0 < request.number_of_bytes <= DATA_KEY_BYTES_MAX:
-        bound = "less" if request.number_of_bytes > DATA_KEY_BYTES_MAX else "greater"
-        limit = DATA_KEY_BYTES_MAX if bound == "less" else 1
-        raise _invalid(
-            f"1 validation error detected: Value '{request.number_of_bytes}' at 'numberOfBytes' failed to satisfy "
-            f"constraint: Member must have value {bound} than or equal to {limit}"
-        )
+        raise invalid(f"requestId: expected 1 to {REQUEST_ID_CHARS_MAX} characters")
+    if len(request.key_id) > TEXT_CHARS_MAX:
+        raise invalid(f"keyId: expected at most {TEXT_CHARS_MAX} characters")
+    ciphers.check_context(request.encryption_context)
+    if request.operation in SEALED and len(request.recipient) != messages.RECIPIENT_BYTES:
+        raise invalid(f"recipient: expected {messages.RECIPIENT_BYTES} bytes; a plaintext never enters a topic")
 
 
-def _invalid(message: str) -> Refused:
-    return Refused("ValidationException", message)
+def _parameters(request: KeyRequested) -> Mapping[str, Any]:
+    """The request's own fields as the API's parameters."""
+    given: dict[str, Any] = {"KeyId": request.key_id}
+    match request.operation:
+        case "GenerateDataKey":
+            given |= {"NumberOfBytes": request.number_of_bytes, "EncryptionContext": request.encryption_context}
+        case "Decrypt":
+            given |= {"CiphertextBlob": request.ciphertext_blob, "EncryptionContext": request.encryption_context}
+        case "CreateKey":
+            given = {"Description": request.description}
+        case "CreateAlias":
+            given = {"AliasName": request.alias, "TargetKeyId": request.key_id}
+    return given
 
 
-def _allow(request: KeyRequested, caller: Caller, ring: Keyring, found: Found) -> Key:
-    """The key, if the caller may do this with it. Raises Refused."""
-    action = f"kms:{request.operation}"
-    context: dict[str, tuple[str, ...]] = {
-        f"kms:EncryptionContext:{name}": (value,) for name, value in request.encryption_context.items()
-    }
-    context["kms:EncryptionContextKeys"] = tuple(sorted(request.encryption_context))
-    context["kms:CallerAccount"] = (keyring.ACCOUNT,)
-    if found.alias:
-        context["kms:RequestAlias"] = (found.alias,)
-    if found.key:
-        context["kms:ResourceAliases"] = ring.aliases_of(found.key)
-    if not caller.permits(action, found.arn, context):
-        raise Refused(
-            "AccessDeniedException",
-            f"User: {caller.arn} is not authorized to perform: {action} on resource: {found.arn} "
-            "because no identity-based policy allows it, or one denies it",
-        )
-    if found.key is None:
-        kind = "Alias" if found.alias else "Key"
-        raise Refused("NotFoundException", f"{kind} '{found.arn}' does not exist")
-    return found.key
-
-
-def _usable(key: Key, domain: Domain) -> None:
-    if key.state == "Disabled":
-        raise Refused("DisabledException", f"{key.arn} is disabled.")
-    if key.state != "Enabled":
-        raise Refused("KMSInvalidStateException", f"{key.arn} is in state {key.state}, expected Enabled.")
-    if key.root_id != domain.root_id:
-        raise Refused(
-            "KMSInternalException",
-            f"{key.arn} was made under root key {key.root_id}, but {domain.root_id} is open; restore the root key",
-        )
-
-
-def _material(key: Key, version: str, domain: Domain) -> bytes:
-    try:
-        return keyring.unwrap(domain, key, version)
-    except (blob.InvalidBlobError, KeyError) as error:
-        raise Refused("KMSInternalException", f"the stored material of {key.arn} was changed") from error
-
-
-def _seal(plaintext: bytes, request: KeyRequested) -> bytes:
+def sealed(request: KeyRequested, outcome: Outcome) -> bytes:
+    """The plaintext of an outcome for the recipient of the request; empty where there is none. Raises Refused."""
+    plaintext = outcome.result.get("Plaintext")
+    if plaintext is None:
+        return b""
     try:
         return messages.seal(plaintext, request)
     except ValueError as error:
-        raise _invalid("recipient: not an X25519 public key that can be sealed to") from error
-
-
-def _generate_data_key(request: KeyRequested, caller: Caller, service: Service) -> Outcome:
-    key = _allow(request, caller, service.ring, service.ring.find(request.key_id))
-    _usable(key, service.domain)
-    material = _material(key, key.current_version, service.domain)
-    plaintext = service.entropy(request.number_of_bytes)
-    version = bytes.fromhex(key.current_version)
-    sealed = blob.seal(material, version, plaintext, request.encryption_context, service.entropy)
-    return Outcome(key.arn, sealed, _seal(plaintext, request))
-
-
-def _decrypt(request: KeyRequested, caller: Caller, service: Service) -> Outcome:
-    ring = service.ring
-    try:
-        header, _ = blob.parse(request.ciphertext_blob)
-    except blob.InvalidBlobError:
-        raise Refused("InvalidCiphertextException", "") from None
-    key = ring.of_version(header.version_id)
-    if request.key_id:
-        named = ring.find(request.key_id)
-        if _allow(request, caller, ring, named) is not key:
-            raise Refused(
-                "IncorrectKeyException",
-                "The key ID in the request does not identify a CMK that can perform this operation.",
-            )
-    if key is None:
-        raise Refused("InvalidCiphertextException", "")
-    _allow(request, caller, ring, ring.find(request.key_id) if request.key_id else ring.find(key.key_id))
-    _usable(key, service.domain)
-    material = _material(key, header.version_id.hex(), service.domain)
-    try:
-        plaintext = blob.unseal(material, request.ciphertext_blob, request.encryption_context)
-    except blob.InvalidBlobError:
-        raise Refused("InvalidCiphertextException", "") from None
-    return Outcome(key.arn, b"", _seal(plaintext, request))
-
-
-def _create_key(request: KeyRequested, caller: Caller, service: Service) -> Outcome:
-    ring, domain = service.ring, service.domain
-    key_id = str(uuid.UUID(bytes=service.entropy(16), version=4))
-    _allow_administration(request, caller, f"{keyring.ARN_PREFIX}key/*")
-    strangers = {key.root_id for key in ring.keys.values()} - {domain.root_id}
-    if strangers:
-        raise Refused(
-            "KMSInternalException",
-            f"there are keys of root key {min(strangers)}, but {domain.root_id} is open; restore the root key first",
-        )
-    version = service.entropy(16).hex()
-    material = service.entropy(blob.KEY_BYTES)
-    created = KeyChanged(
-        entry=f"key/{key_id}",
-        key_id=key_id,
-        description=request.description,
-        versions={version: keyring.wrap(domain, key_id, version, material, service.entropy)},
-        current_version=version,
-        root_id=domain.root_id,
-        created_at_ms=service.now_ms,
-    )
-    named = (_alias(request, key_id, service),) if request.alias else ()
-    return Outcome(f"{keyring.ARN_PREFIX}key/{key_id}", changes=(created, *named))
-
-
-def _create_alias(request: KeyRequested, caller: Caller, service: Service) -> Outcome:
-    key = _allow(request, caller, service.ring, service.ring.find(request.key_id))
-    return Outcome(key.arn, changes=(_alias(request, key.key_id, service),))
-
-
-def _alias(request: KeyRequested, key_id: str, service: Service) -> AliasChanged:
-    alias = request.alias
-    if not keyring.ALIAS.match(alias) or alias.startswith("alias/aws/"):
-        raise Refused("InvalidAliasNameException", "expected alias/ and 1 to 250 letters, digits, /, _ or -")
-    if service.alias_taken or alias in service.ring.aliases:
-        arn = keyring.ARN_PREFIX + alias
-        raise Refused("AlreadyExistsException", f"An alias with the name {arn} already exists")
-    return AliasChanged(entry=alias, alias=alias, key_id=key_id, changed_at_ms=service.now_ms)
-
-
-def _allow_administration(request: KeyRequested, caller: Caller, resource: str) -> None:
-    if not caller.permits(f"kms:{request.operation}", resource, {}):
-        raise Refused(
-            "AccessDeniedException",
-            f"User: {caller.arn} is not authorized to perform: kms:{request.operation} on resource: {resource}",
-        )
-
-
-_Operation = Callable[[KeyRequested, Caller, Service], Outcome]
-CRYPTOGRAPHY: Mapping[str, _Operation] = {"GenerateDataKey": _generate_data_key, "Decrypt": _decrypt}
-"""Operations whose answer holds a plaintext, so they need a recipient."""
-ADMINISTRATION: Mapping[str, _Operation] = {"CreateKey": _create_key, "CreateAlias": _create_alias}
-"""Operations that change keys and aliases."""
+        raise invalid("recipient: not an X25519 public key that can be sealed to") from error

@@ -1,20 +1,35 @@
-"""The functions: `kms.serve` answers key requests, `kms.record-calls` links identity's calls into the audit trail.
+"""The functions: `kms.serve` answers key requests, `kms.record-calls` and `kms.record-uses` link what identity and the
+gateway answered into the audit trail.
 
 What a request leads to is stored together: the audit link first, then changed keys, then the answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sixfold import Context, function
+import msgspec
+
+from sixfold import Context, TemporaryError, function
 from sixfold import clock as clocks
 from sixfold_events import cloudevents
 from sixfold_events.identity import IdentityCalled
-from sixfold_events.kms import AliasChanged, KeyAnswered, KeyChanged, KeyRequested, KmsAudited
-from sixfold_functions.kms import audit, core, messages, trail
+from sixfold_events.kms import (
+    AliasChanged,
+    GrantChanged,
+    KeyAnswered,
+    KeyChanged,
+    KeyRequested,
+    KeyUseRecorded,
+    KmsAudited,
+)
+from sixfold_events.system import Tick
+from sixfold_functions.kms import audit, core, messages, trail, wire
+from sixfold_functions.kms.deciding import Caller, Outcome, Refused
 from sixfold_functions.kms.desk import Desk, Party, check_lane, open_desk
 from sixfold_functions.kms.memory import Memory
+from sixfold_functions.kms.recent import Recent
 from sixfold_functions.kms.topics import REQUEST_PARTITIONS
 
 STATE = "state"
@@ -25,7 +40,7 @@ REPLAYED = "ReplayedRequestException"
 @function(
     name="kms.serve",
     on=KeyRequested,
-    emits=(KmsAudited, KeyChanged, AliasChanged, KeyAnswered),
+    emits=(KmsAudited, KeyChanged, AliasChanged, GrantChanged, KeyAnswered),
     concurrency=REQUEST_PARTITIONS,
     tables=(STATE,),
 )
@@ -33,56 +48,90 @@ async def serve(request: KeyRequested, ctx: Context) -> None:
     """Answer a key request, or refuse it; either way it is audited."""
     desk = await ctx.resource(open_desk)
     party: Party | None = None
-    caller: core.Caller | None = None
+    caller: Caller | None = None
+    parameters: Mapping[str, Any] = {}
     try:
         party = desk.party(request)
         caller = desk.caller(party, request)
         desk.check_time(party, request)
-        outcome = await _perform(request, caller, desk, ctx)
-    except core.Refused as refused:
-        await _audit(ctx, _record(request, caller, ctx, error=(refused.code, refused.message)))
+        check_lane(request, ctx.record.key, ctx.record.partition)
+        await _remember(request, ctx)
+        parameters = wire.parameters(request.operation, request.parameters)
+        outcome = await _perform(request, parameters, caller, desk, ctx)
+        sealed = core.sealed(request, outcome)
+    except Refused as refused:
+        error = (refused.code, refused.message)
+        await _audit(ctx, _record(request, parameters, caller, ctx, error=error))
         if refused.code != REPLAYED:
             ctx.emit(_answer(request, party, ctx, error_code=refused.code, error_message=refused.message))
         return
-    await _audit(ctx, _record(request, caller, ctx, key_arn=outcome.key_id))
+    await _audit(ctx, _record(request, parameters, caller, ctx, key_arn=outcome.arn))
     ctx.emit(*outcome.changes)
     ctx.emit(
         _answer(
             request,
             party,
             ctx,
-            key_id=outcome.key_id,
-            ciphertext_blob=outcome.ciphertext_blob,
-            sealed_plaintext=outcome.sealed_plaintext,
+            key_id=outcome.arn,
+            ciphertext_blob=outcome.result.get("CiphertextBlob", b""),
+            sealed_plaintext=sealed,
+            result=wire.result(request.operation, outcome.result) if core.changes(request.operation) else b"",
         )
     )
 
 
-async def _perform(request: KeyRequested, caller: core.Caller, desk: Desk, ctx: Context) -> core.Outcome:
-    check_lane(request, ctx.record.key, ctx.record.partition)
+@function(name="kms.tend", every="7 * * * *", emits=(KeyRequested,))
+async def tend(tick: Tick, ctx: Context) -> None:
+    """Each hour ask for what falls due by itself: automatic rotations, deletions whose waiting period is over."""
+    desk = await ctx.resource(open_desk)
+    request = KeyRequested(
+        request_id=f"{core.TEND}-{tick.at_ms}",
+        lane=core.ADMIN_LANE,
+        operation=core.TEND,
+        encryption_context={},
+        access_key_id="",
+        session_token="",
+        signed_at_ms=0,
+        signature=b"",
+    )
+    try:
+        ctx.emit(desk.signed(request, desk.operator("kms.tend")))
+    except Refused as refused:
+        raise TemporaryError(f"what falls due waits: {refused.message}", delay_s=60.0) from refused
+
+
+async def _remember(request: KeyRequested, ctx: Context) -> None:
+    """Raises Refused for a request that was answered before."""
     memory = Memory(ctx.table(STATE))
     if await memory.has(request.request_id):
-        raise core.Refused(REPLAYED, "the request was answered before; nothing new is given out for it")
+        raise Refused(REPLAYED, "the request was answered before; nothing new is given out for it")
     await memory.add(request.request_id, clocks.now_ms(ctx.clock), keep_ms=2 * core.FRESH_MS)
-    state = ctx.table(STATE)
-    taken = bool(request.alias) and await state.get(f"alias/{request.alias}") is not None
-    outcome = await desk.perform(request, caller, alias_taken=taken)
-    for change in outcome.changes:
-        if isinstance(change, AliasChanged):
-            state.put(f"alias/{change.alias}", change.key_id)
+
+
+async def _perform(
+    request: KeyRequested, parameters: Mapping[str, Any], caller: Caller, desk: Desk, ctx: Context
+) -> Outcome:
+    if not core.changes(request.operation):
+        return await desk.perform(request, parameters, caller)
+    recent = Recent(ctx.table(STATE))
+    outcome = await desk.perform(request, parameters, caller, await recent.changes())
+    await recent.add(outcome.changes, clocks.now_ms(ctx.clock))
     return outcome
 
 
 def _record(
     request: KeyRequested,
-    caller: core.Caller | None,
+    parameters: Mapping[str, Any],
+    caller: Caller | None,
     ctx: Context,
     *,
     key_arn: str = "",
     error: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     now_ms = clocks.now_ms(ctx.clock)
-    return trail.of_request(request, caller, event_id=_event_id(ctx), time_ms=now_ms, key_arn=key_arn, error=error)
+    return trail.of_request(
+        request, parameters, caller, event_id=_event_id(ctx), time_ms=now_ms, key_arn=key_arn, error=error
+    )
 
 
 def _answer(
@@ -93,6 +142,7 @@ def _answer(
     key_id: str = "",
     ciphertext_blob: bytes = b"",
     sealed_plaintext: bytes = b"",
+    result: bytes = b"",
     error_code: str = "",
     error_message: str = "",
 ) -> KeyAnswered:
@@ -103,6 +153,7 @@ def _answer(
         key_id=key_id,
         ciphertext_blob=ciphertext_blob,
         sealed_plaintext=sealed_plaintext,
+        result=result,
         error_code=error_code,
         error_message=error_message,
     )
@@ -113,6 +164,12 @@ def _answer(
 async def record_calls(call: IdentityCalled, ctx: Context) -> None:
     """Link a call for credentials into the audit trail."""
     await _audit(ctx, trail.of_identity_call(call, event_id=_event_id(ctx)))
+
+
+@function(name="kms.record-uses", on=KeyUseRecorded, emits=(KmsAudited,), tables=(STATE,))
+async def record_uses(use: KeyUseRecorded, ctx: Context) -> None:
+    """Link a call that the gateway answered into the audit trail."""
+    await _audit(ctx, {**msgspec.json.decode(use.record), "eventID": _event_id(ctx)})
 
 
 async def _audit(ctx: Context, record: dict[str, Any]) -> None:

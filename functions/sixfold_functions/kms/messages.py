@@ -49,6 +49,8 @@ def digest(request: KeyRequested) -> bytes:
                 request.access_key_id,
                 request.session_token,
                 request.signed_at_ms,
+                request.region,
+                request.parameters,
             ),
         )
     ).digest()
@@ -81,6 +83,7 @@ def prove(secret: str, request: KeyRequested, answer: KeyAnswered) -> bytes:
             answer.sealed_plaintext,
             answer.error_code,
             answer.error_message,
+            answer.result,
         ),
     )
     return hmac.digest(_key(secret, _ANSWER), body, "sha256")

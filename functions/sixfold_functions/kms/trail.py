@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sixfold_events.identity import IdentityCalled
 from sixfold_events.kms import KeyRequested
 from sixfold_functions.kms import encoding, keyring
-from sixfold_functions.kms.core import Caller
+from sixfold_functions.kms.deciding import Caller
+from sixfold_functions.kms.operations.table import OPERATIONS
 
 TEXT_CHARS_MAX = 256
 """Texts of a caller that nobody has authenticated are cut to this length."""
 
 
+class Origin(NamedTuple):
+    """Where a call came from, and when."""
+
+    event_id: str
+    request_id: str
+    time_ms: int
+    region: str = keyring.REGION
+    source_ip: str = ""
+    user_agent: str = ""
+
+
 def of_request(
     request: KeyRequested,
+    parameters: Mapping[str, Any],
     caller: Caller | None,
     *,
     event_id: str,
@@ -29,12 +42,40 @@ def of_request(
     error: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """The record of a key request; `caller` None where its session could not be opened, `error` is (code, message)."""
-    record = _record("kms.amazonaws.com", request.operation, event_id, time_ms, error)
+    origin = Origin(event_id, request.request_id[:TEXT_CHARS_MAX], time_ms, request.region[:TEXT_CHARS_MAX])
+    given: dict[str, Any] = {**parameters}
+    if request.key_id:
+        given["KeyId"] = request.key_id
+    if request.alias:
+        given["AliasName"] = request.alias
+    if request.operation == "GenerateDataKey":
+        given["NumberOfBytes"] = request.number_of_bytes
+    given["EncryptionContext"] = request.encryption_context
+    record = of_call(request.operation, given, caller, origin, key_arn=key_arn, error=error)
+    if caller is None:
+        record["userIdentity"] = {"type": "Unknown", "accessKeyId": request.access_key_id[:TEXT_CHARS_MAX]}
+    return record
+
+
+def of_call(
+    operation: str,
+    parameters: Mapping[str, Any],
+    caller: Caller | None,
+    origin: Origin,
+    *,
+    key_arn: str = "",
+    error: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """The record of an operation on keys."""
+    record = _record("kms.amazonaws.com", operation, origin.event_id, origin.time_ms, error)
     record |= {
-        "userIdentity": _identity(request, caller),
-        "requestParameters": _parameters(request),
-        "requestID": request.request_id[:TEXT_CHARS_MAX],
-        "readOnly": request.operation in ("GenerateDataKey", "Decrypt"),
+        "userIdentity": {"type": "Unknown"} if caller is None else _identity(caller),
+        "awsRegion": origin.region,
+        "sourceIPAddress": origin.source_ip,
+        "userAgent": origin.user_agent,
+        "requestParameters": _parameters(parameters),
+        "requestID": origin.request_id,
+        "readOnly": not (operation in OPERATIONS and OPERATIONS[operation].changes),
         "resources": [{"accountId": keyring.ACCOUNT, "type": "AWS::KMS::Key", "ARN": key_arn}] if key_arn else [],
     }
     return record
@@ -95,14 +136,12 @@ def _record(source: str, name: str, event_id: str, time_ms: int, error: tuple[st
     return record
 
 
-def _identity(request: KeyRequested, caller: Caller | None) -> Mapping[str, Any]:
-    if caller is None:
-        return {"type": "Unknown", "accessKeyId": request.access_key_id[:TEXT_CHARS_MAX]}
+def _identity(caller: Caller) -> Mapping[str, Any]:
     identity: dict[str, Any] = {
         "type": caller.kind,
         "arn": caller.arn,
         "accountId": keyring.ACCOUNT,
-        "accessKeyId": request.access_key_id,
+        "accessKeyId": caller.access_key_id,
     }
     if caller.role:
         identity["sessionContext"] = {
@@ -113,17 +152,67 @@ def _identity(request: KeyRequested, caller: Caller | None) -> Mapping[str, Any]
     return identity
 
 
-def _parameters(request: KeyRequested) -> Mapping[str, Any]:
-    parameters: dict[str, Any] = {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"}
-    if request.key_id:
-        parameters["keyId"] = request.key_id[:TEXT_CHARS_MAX]
-    if request.alias:
-        parameters["aliasName"] = request.alias[:TEXT_CHARS_MAX]
-    if request.operation == "GenerateDataKey":
-        parameters["numberOfBytes"] = request.number_of_bytes
+TOLD = frozenset(
+    [
+        "AliasName",
+        "BypassPolicyLockoutSafetyCheck",
+        "CustomerMasterKeySpec",
+        "Description",
+        "DestinationEncryptionAlgorithm",
+        "DestinationKeyId",
+        "DryRun",
+        "EncryptionAlgorithm",
+        "ExpirationModel",
+        "GrantId",
+        "GranteePrincipal",
+        "KeyAgreementAlgorithm",
+        "KeyId",
+        "KeyPairSpec",
+        "KeySpec",
+        "KeyUsage",
+        "Limit",
+        "MacAlgorithm",
+        "MessageType",
+        "MultiRegion",
+        "Name",
+        "NumberOfBytes",
+        "Operations",
+        "Origin",
+        "PendingWindowInDays",
+        "PolicyName",
+        "PrimaryRegion",
+        "ReplicaRegion",
+        "RetiringPrincipal",
+        "RotationPeriodInDays",
+        "SigningAlgorithm",
+        "SourceEncryptionAlgorithm",
+        "SourceKeyId",
+        "TagKeys",
+        "TargetKeyId",
+        "WrappingAlgorithm",
+        "WrappingKeySpec",
+    ]
+)
+"""Parameters that a record tells: no plaintext, no ciphertext, no message, no policy."""
+CONTEXTS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
+
+
+def _parameters(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = {
+        name[:1].lower() + name[1:]: value[:TEXT_CHARS_MAX] if isinstance(value, str) else value
+        for name, value in given.items()
+        if name in TOLD
+    }
+    for name in CONTEXTS:
+        if name in given:
+            found[name[:1].lower() + name[1:]] = _context(given[name])
+    found.setdefault("encryptionAlgorithm", "SYMMETRIC_DEFAULT")
+    return found
+
+
+def _context(pairs: Mapping[str, str]) -> Mapping[str, str] | None:
     try:
-        encoding.context(request.encryption_context)
-        parameters["encryptionContext"] = dict(request.encryption_context)
+        encoding.context(pairs)
     except encoding.InvalidContextError:
-        parameters["encryptionContext"] = None
-    return parameters
+        return None
+    return dict(pairs)

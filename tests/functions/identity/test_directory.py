@@ -7,7 +7,8 @@ import json
 import pytest
 
 from sixfold_events.identity import RoleDefined
-from sixfold_functions.identity import core, policy
+from sixfold_functions.identity import core
+from sixfold_functions.policies import policy
 
 
 def role(condition: dict[str, dict[str, str]]) -> RoleDefined:

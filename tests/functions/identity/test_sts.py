@@ -143,7 +143,7 @@ async def test_an_operator_who_calls_what_is_not_there_is_told_so(system: system
     """Authenticated, the same calls are unknown operations."""
     async with system.http(operator=True) as http:
         assert "<Code>InvalidAction</Code>" in (await http.post("/", data={"Action": "AssumeRole"})).text
-        answer = await http.post("/", json={}, headers={"X-Amz-Target": "TrentService.ListKeys"})
+        answer = await http.post("/", json={}, headers={"X-Amz-Target": "TrentService.OpenSesame"})
         assert (answer.status_code, answer.json()["__type"]) == (400, "UnknownOperationException")
 
 

@@ -234,7 +234,9 @@ async def test_a_role_may_not_make_keys_unless_its_policy_says_so(system: system
         arn = await client.create_key(alias="alias/second")
         with pytest.raises(kms.KmsError, match="AlreadyExistsException"):
             await client.create_key(alias="alias/second")
-        assert await client.create_alias("alias/third", "alias/second") == arn
+        assert await client.create_alias("alias/third", arn) == arn
+        with pytest.raises(kms.KmsError, match="Aliases must refer to keys"):
+            await client.create_alias("alias/fourth", "alias/second")
         assert (await client.generate_data_key("alias/third")).key_id == arn
     record = await system.audited("CreateKey")
     assert record["userIdentity"]["type"] == "Root"

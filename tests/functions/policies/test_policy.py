@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sixfold_functions.identity import conditions, policy
+from sixfold_functions.policies import conditions, policy
 
 ISSUER = "https://login.example.com"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-from sixfold_functions.identity import keys
+from sixfold_functions.policies import keys
 
 Context = Mapping[str, Sequence[str]]
 """Condition keys with the values that they have in this request."""

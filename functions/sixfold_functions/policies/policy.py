@@ -1,8 +1,9 @@
 """Policy documents: read strictly, evaluated with explicit deny first.
 
 A document is refused when it is stored, not when it is asked: unknown elements, operators and duplicate JSON keys
-never become a policy that means something else than its author read. Two kinds: a role's permission policy (Action,
-Resource) and its trust policy (Principal, Action, and a condition on the token's subject).
+never become a policy that means something else than its author read. Three kinds: a role's permission policy (Action,
+Resource), its trust policy (Principal, Action, and a condition on the token's subject), and a key's policy (Principal,
+Action, Resource), which says itself who may use the key.
 
 Source: AWS IAM User Guide, "Policy evaluation logic" and "IAM JSON policy reference".
 """
@@ -11,14 +12,17 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sixfold_functions.identity import conditions, keys
-from sixfold_functions.identity.conditions import Condition, Context
+from sixfold_functions.policies import conditions, keys
+from sixfold_functions.policies.conditions import Condition, Context
 
 DOCUMENT_CHARS_MAX = 10_240
 """As AWS's limit for a role's inline policies."""
+KEY_DOCUMENT_BYTES_MAX = 32_768
+"""As AWS KMS's limit for a key policy."""
+ACCOUNT_DIGITS = 12
 VERSION = "2012-10-17"
 WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 
@@ -34,6 +38,17 @@ class Effect(enum.Enum):
     DENY = "Deny"
 
 
+class Principal(NamedTuple):
+    """Who a statement is about, or one of the names of who calls."""
+
+    kind: str
+    """`Federated` (an issuer), `AWS` (an ARN; an account is its root's), `Service`."""
+    name: str
+
+
+EVERYONE = Principal("AWS", "*")
+
+
 class Statement(NamedTuple):
     """One statement, read."""
 
@@ -43,8 +58,8 @@ class Statement(NamedTuple):
     negated_actions: bool
     resources: tuple[str, ...]
     negated_resources: bool
-    principals: tuple[str, ...]
-    """Issuers of a trust policy's `Principal.Federated`; empty in a permission policy."""
+    principals: tuple[Principal, ...]
+    """Whom the statement is about; empty in a permission policy."""
     conditions: tuple[Condition, ...]
 
 
@@ -57,8 +72,8 @@ class Request(NamedTuple):
     action: str
     resource: str
     context: Context
-    principal: str = ""
-    """Issuer of the web identity, for trust policies."""
+    principals: Collection[Principal] = ()
+    """All names of who calls, for policies that name principals."""
 
 
 class Verdict(NamedTuple):
@@ -66,6 +81,8 @@ class Verdict(NamedTuple):
 
     allowed: bool
     statement: str
+    denied: bool = False
+    """A statement denied it, so nothing else can allow it."""
 
 
 def evaluate(policies: Iterable[Policy], request: Request) -> Verdict:
@@ -76,7 +93,7 @@ def evaluate(policies: Iterable[Policy], request: Request) -> Verdict:
         if _applies(statement, request):
             name = statement.sid or f"statement {number}"
             if statement.effect is Effect.DENY:
-                return Verdict(False, name)
+                return Verdict(False, name, denied=True)
             allowed = allowed or name
     return Verdict(allowed is not None, allowed or "implicit")
 
@@ -88,14 +105,18 @@ def _applies(statement: Statement, request: Request) -> bool:
     return (
         action is not statement.negated_actions
         and (resource is not statement.negated_resources or bool(statement.principals))
-        and (not statement.principals or request.principal in statement.principals)
+        and (not statement.principals or _is_about(statement.principals, request.principals))
         and all(conditions.holds(condition, request.context) for condition in statement.conditions)
     )
 
 
+def _is_about(named: Sequence[Principal], caller: Collection[Principal]) -> bool:
+    return EVERYONE in named or any(each in caller for each in named)
+
+
 def permission(text: str) -> Policy:
     """Read a role's permission policy. Raises MalformedPolicyError."""
-    policy = _read(text)
+    policy = _read(_short(text))
     for number, statement in enumerate(policy):
         if statement.principals:
             raise _malformed(number, "Principal belongs into a trust policy; take it away")
@@ -109,26 +130,46 @@ def permission(text: str) -> Policy:
 
 def trust(text: str) -> Policy:
     """Read a role's trust policy. Raises MalformedPolicyError, also where a statement trusts any subject."""
-    policy = _read(text)
+    policy = _read(_short(text))
     for number, statement in enumerate(policy):
         if statement.resources:
             raise _malformed(number, "Resource has no meaning in a trust policy; take it away")
-        if not statement.principals:
-            raise _malformed(number, 'Principal is missing; expected {"Federated": "https://issuer"}')
+        issuers = [each.name for each in statement.principals if each.kind == "Federated"]
+        if not issuers or len(issuers) < len(statement.principals):
+            raise _malformed(number, 'Principal: expected {"Federated": "https://issuer"}')
         if statement.negated_actions or any(action != WEB_IDENTITY for action in statement.actions):
             raise _malformed(number, f"Action is {list(statement.actions)}, expected {WEB_IDENTITY}")
-        issuers = [issuer_key(issuer) for issuer in statement.principals]
         for condition in statement.conditions:
-            if wrong := keys.of_trust(condition.key, issuers):
+            if wrong := keys.of_trust(condition.key, [issuer_key(issuer) for issuer in issuers]):
                 raise _malformed(number, wrong)
         if statement.effect is Effect.ALLOW:
-            for issuer in statement.principals:
+            for issuer in issuers:
                 if not _pins_subject(statement, issuer):
                     raise _malformed(
                         number,
                         f"no condition says which subjects of {issuer} are trusted, so every token of it would do; "
                         f'add "Condition": {{"StringEquals": {{"{issuer_key(issuer)}:sub": "…"}}}}',
                     )
+    return policy
+
+
+def of_key(text: str) -> Policy:
+    """Read a key's policy. Raises MalformedPolicyError."""
+    if len(text.encode()) > KEY_DOCUMENT_BYTES_MAX:
+        raise MalformedPolicyError(
+            f"the policy takes {len(text.encode())} bytes, expected {KEY_DOCUMENT_BYTES_MAX} at most"
+        )
+    policy = _read(text)
+    for number, statement in enumerate(policy):
+        if not statement.principals:
+            raise _malformed(number, 'Principal is missing; expected {"AWS": "arn:aws:iam::…:role/NAME"}')
+        if any(each.kind == "Federated" for each in statement.principals):
+            raise _malformed(number, "a web identity uses keys by a role; name the role's ARN as Principal.AWS")
+        if not statement.resources:
+            raise _malformed(number, 'Resource is missing; expected "*", which is the key itself')
+        for condition in statement.conditions:
+            if wrong := keys.of_permission(condition.key):
+                raise _malformed(number, wrong)
     return policy
 
 
@@ -151,9 +192,13 @@ def _malformed(number: int, message: str) -> MalformedPolicyError:
     return MalformedPolicyError(f"policy statement {number}: {message}")
 
 
-def _read(text: str) -> Policy:
+def _short(text: str) -> str:
     if len(text) > DOCUMENT_CHARS_MAX:
         raise MalformedPolicyError(f"the policy has {len(text)} characters, expected at most {DOCUMENT_CHARS_MAX}")
+    return text
+
+
+def _read(text: str) -> Policy:
     try:
         document = json.loads(text, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
@@ -215,10 +260,21 @@ def _texts(number: int, element: str, raw: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _principals(number: int, raw: Any) -> tuple[str, ...]:
-    if not isinstance(raw, dict) or set(raw) != {"Federated"}:
-        raise _malformed(number, 'Principal: expected {"Federated": "https://issuer"}')
-    return _texts(number, "Principal.Federated", raw["Federated"])
+def _principals(number: int, raw: Any) -> tuple[Principal, ...]:
+    if raw == "*":
+        return (EVERYONE,)
+    if not isinstance(raw, dict) or not raw or set(raw) - {"AWS", "Federated", "Service"}:
+        raise _malformed(number, 'Principal: expected {"Federated": "https://issuer"}, {"AWS": "ARN"} or "*"')
+    return tuple(
+        Principal(kind, _root_of(name) if kind == "AWS" else name)
+        for kind, names in raw.items()
+        for name in _texts(number, f"Principal.{kind}", names)
+    )
+
+
+def _root_of(name: str) -> str:
+    """An account's number is another name of its root."""
+    return f"arn:aws:iam::{name}:root" if len(name) == ACCOUNT_DIGITS and name.isdecimal() else name
 
 
 def _conditions(number: int, raw: Any) -> Iterable[Condition]:

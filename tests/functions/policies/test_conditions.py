@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sixfold_functions.identity import conditions
-from sixfold_functions.identity.conditions import Condition
+from sixfold_functions.policies import conditions
+from sixfold_functions.policies.conditions import Condition
 
 KEY = "aws:PrincipalTag/x"
 ROLE = "arn:aws:iam::000000000000:role"

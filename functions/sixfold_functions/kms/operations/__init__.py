@@ -1,0 +1,1 @@
+"""AWS KMS's operations, each a pure function from a call to its outcome, by subject."""
