@@ -34,7 +34,11 @@ def _is_older(answer: VolumeReadAnswered, mine: gossip.Own) -> bool:
 
 
 def leading(part: VolumeSnapshotAnswered, mine: gossip.Own) -> list[Redo] | None:
-    """What leads a copy at `mine` into the epoch of the copy that gave `part`, if that is newer; None where nothing does."""
-    if part.status.epoch <= mine.epoch:
+    """What leads a copy at `mine` into the epoch of the copy that gave `part`; None where nothing does.
+
+    Nothing has to where it is in a newer one, or knows where that epoch began: a truncation of it that is still to come
+    would annul what is taken.
+    """
+    if part.status.epoch < mine.epoch or (part.status.epoch == mine.epoch and mine.begun):
         return []
     return gossip.taken(part, [], mine) or None
