@@ -57,6 +57,8 @@ class Archive:
         """Whole ones, oldest first."""
         self.quiets: set[Quiet] = set()
         self.chain = Chain([], [])
+        self.eras = [self.chain]
+        """Ending with `chain`; see `core/backup.py`."""
         self._sound: set[Piece] = set()
         """Read back whole since they were written."""
         self._broken: set[Piece] = set()
@@ -78,7 +80,16 @@ class Archive:
 
     def _rechain(self) -> None:
         self.snapshots = backup.snapshots(self.parts - self._broken)
-        self.chain = backup.chain(self.pieces - self._broken, self.snapshots)
+        self.eras = backup.eras(self.pieces - self._broken, self.snapshots)
+        self.chain = self.eras[-1]
+
+    def era(self, at_ms: int) -> Chain:
+        """What can be restored to that moment."""
+        return next((each for each in reversed(self.eras) if each.first_ms <= at_ms), self.eras[0])
+
+    def whole_of(self, lsn: int) -> Chain:
+        """What has the record at `lsn`, if anything has."""
+        return next((each for each in reversed(self.eras) if each.base_lsn < lsn), self.eras[0])
 
     @property
     def latest_ms(self) -> int:
@@ -239,12 +250,13 @@ class Archive:
         lsn, tries = self.chain.base_lsn if first_lsn is None else first_lsn - 1, 0
         before: Batch | None = None
         while last_lsn is None or lsn < last_lsn:
-            if lsn < self.chain.base_lsn:
+            era = self.whole_of(lsn + 1)
+            if lsn < era.base_lsn:
                 raise BackupError(
                     f"{self.url}: the backup of volume {self.volume} has no record at LSN {lsn + 1}: what is older than its "
-                    f"retention was let go, and the records begin at LSN {self.chain.base_lsn + 1}"
+                    f"retention was let go, and the records begin at LSN {era.base_lsn + 1}"
                 )
-            wanted = [each for each in self.chain.pieces if each.last_lsn > lsn]
+            wanted = [each for each in era.pieces if each.last_lsn > lsn]
             wanted = [each for each in wanted if last_lsn is None or each.first_lsn <= last_lsn]
             if not wanted and last_lsn is None:
                 return
@@ -296,13 +308,14 @@ class Archive:
 
     def find(self, at_ms: int) -> restore.Point:
         """The last consistency point at `at_ms`; LSN 0 where what is there began later. Raises ObjectDamagedError."""
-        if at_ms < self.chain.first_ms:
+        era = self.era(at_ms)
+        if at_ms < era.first_ms:
             return restore.Point()
-        for piece in reversed([each for each in self.chain.pieces if each.first_ms <= at_ms]):
+        for piece in reversed([each for each in era.pieces if each.first_ms <= at_ms]):
             point = restore.point_at(self._checked(piece), at_ms)
             if point.last_lsn:
                 return point
-        if self.chain.base is None:
+        if era.base is None:
             return restore.Point()
-        base = self.point(self.chain.base)
+        base = self.point(era.base)
         return restore.Point(base.last_lsn, base.origin_epoch)

@@ -86,7 +86,7 @@ class SharedPast:
     def _piece(self, lsn: int) -> Piece:
         if self._archive.chain.last_lsn < lsn:
             self._archive.refresh()
-        pieces = self._archive.chain.pieces
+        pieces = self._archive.whole_of(lsn).pieces
         place = bisect.bisect_left(pieces, lsn, key=lambda piece: piece.last_lsn)
         if place == len(pieces):
             raise archive.BackupError(

@@ -37,7 +37,7 @@ def find(kept: archive.Archive, at_ms: int | None, *, volume: str, shared: bool 
     Raises RestoreError where the backup does not know that time; also StoreError and ObjectDamagedError.
     """
     kept.refresh()
-    first_ms, latest_ms = kept.chain.first_ms, kept.latest_ms
+    first_ms, latest_ms = kept.eras[0].first_ms, kept.latest_ms
     if not kept.chain.last_lsn:
         there = ", ".join(archive.volumes(kept.whole_store)) or "no volume"
         raise building.RestoreError(f"{kept.url} has no backup of volume {kept.volume}; it has those of: {there}")
@@ -47,6 +47,12 @@ def find(kept: archive.Archive, at_ms: int | None, *, volume: str, shared: bool 
         raise building.RestoreError(
             f"volume {kept.volume}: {moments.text(wanted_ms)} is later than its latest restorable time, "
             f"{moments.text(latest_ms)}.{gap}"
+        )
+    era = kept.era(wanted_ms)
+    if era is not kept.chain and wanted_ms >= era.last_ms:
+        raise building.RestoreError(
+            f"volume {kept.volume}: records from LSN {era.last_lsn + 1} to {kept.chain.base_lsn} are gone, so it can be "
+            f"restored to moments before {moments.text(era.last_ms)} and from {moments.text(kept.chain.first_ms)} on"
         )
     point = kept.find(wanted_ms)
     if not point.last_lsn:
@@ -66,7 +72,7 @@ def find(kept: archive.Archive, at_ms: int | None, *, volume: str, shared: bool 
         source=kept.volume,
         page_bytes=snapshots.page_bytes(kept),
         shared=shared,
-        snapshot=choosing.newest(kept.snapshots, kept.chain, wanted_ms),
+        snapshot=choosing.newest(kept.snapshots, era, wanted_ms),
     )
 
 

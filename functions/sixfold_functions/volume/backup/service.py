@@ -7,9 +7,8 @@ the last record. Two of them do no harm.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -22,7 +21,8 @@ from sixfold_events.registry import Registry
 from sixfold_events.volume import VolumeBackedUp, VolumeCopyAcknowledged, VolumeRedoBatch
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import roster, topics
-from sixfold_functions.volume.backup import archive, keeping, keys, objects, settings, source, store
+from sixfold_functions.volume import snapshots as fetching
+from sixfold_functions.volume.backup import archive, beginning, keeping, keys, objects, settings, source, store
 from sixfold_functions.volume.core import backup, layout
 from sixfold_functions.volume.core.tracker import QuorumTracker
 from sixfold_functions.volume.encryption import custody
@@ -67,6 +67,7 @@ class BackupService:
         self._same = False
         """Whether the volume and what is in the store have been found to be one."""
         self._compacted_at = -chosen.compact_every_s
+        self._beginner = beginning.Beginner(bus, kept, self._reader, self._source, clock=clock, folder=folder)
         self._keeper = keeping.Keeper(kept, folder, clock=clock, chosen=chosen)
         self._told = 0, -TELL_S
         """What the copies were told last, and when."""
@@ -138,26 +139,26 @@ class BackupService:
             self._tail = await asyncio.to_thread(self._archive.tail)
         membership = self._members.membership
         words = await self._source.words()
-        gone: readers.RecordsGoneError | None = None
+        gone: list[tuple[VolumeCopyAcknowledged, readers.RecordsGoneError]] = []
         for word in words:
             if not self._same:
-                self._same = await self._compare(word.copy, min(self._tail.last_lsn, word.settled_lsn))
+                self._same = await self._compare(word, min(self._tail.last_lsn, word.settled_lsn))
             if not self._same:
                 continue
             try:
                 await self._take(word.copy, word.settled_lsn)
                 break
             except readers.RecordsGoneError as error:
-                gone = error
+                gone.append((word, error))
             except source.Unreadable:
-                pass  # another copy has it too
+                continue  # another copy has it too
         else:
-            if gone is not None:
+            if gone and not await self._begin_with_pages(gone):
                 raise OvertakenError(
                     f"{self._archive.url}: the backup of volume {self._archive.volume} ends at LSN {self._tail.last_lsn}, "
-                    f"and no copy that answers keeps what follows ({gone}). It was away for too long. What it "
-                    "has stays restorable; a backup that goes on needs a volume that is new"
-                ) from gone
+                    f"and no copy that answers keeps what follows, or can give its pages just now ({gone[0][1]}). What it "
+                    "has stays restorable; a backup of a plain log goes on at another place (--to URL) of a volume that is new"
+                )
         if self._same and (quiet := backup.promise(words, membership=membership)) is not None:
             await asyncio.to_thread(self._archive.note, quiet)
         if self._same:
@@ -181,28 +182,52 @@ class BackupService:
         await self._bus.publish([topics.moved(record, layout.topics(self._archive.volume).retention)])
         self._told = last_lsn, now
 
-    async def _compare(self, copy: str, lsn: int) -> bool:
+    async def _begin_with_pages(self, gone: Sequence[tuple[VolumeCopyAcknowledged, readers.RecordsGoneError]]) -> bool:
+        """The copies have let go of what comes next: go on behind the pages of one. False where none gives them now."""
+        assert self._tail is not None
+        for word, error in gone:
+            try:
+                done = await self._beginner.begin(word)
+            except (*source.Unreadable, fetching.SnapshotLostError) as lost:
+                self._log.warning("no pages can be had", action="volume.backup.gap", copy=word.copy, error=str(lost))
+                continue
+            if done:
+                self._log.warning(
+                    "records that the backup lacks are gone; it goes on behind the pages of a copy",
+                    action="volume.backup.gap",
+                    copy=word.copy,
+                    first_lsn=self._tail.last_lsn + 1,
+                    last_lsn=error.floor_lsn,
+                )
+                await asyncio.to_thread(self._archive.refresh)
+                self._tail = await asyncio.to_thread(self._archive.tail)
+                return True
+        return False
+
+    async def _compare(self, word: VolumeCopyAcknowledged, lsn: int) -> bool:
         """Whether the copy and the backup agree about the record at `lsn`. Raises OtherVolumeError where they do not."""
         assert self._tail is not None
         if not lsn:
             return not self._tail.last_lsn
         if lsn < self._archive.chain.base_lsn:
             return False  # the backup has let go of it; another copy knows more
-        with contextlib.suppress(*source.Unreadable):
-            with contextlib.suppress(readers.RecordsGoneError):
-                return await self._compare_with(copy, lsn)
-            return True  # of the record itself nothing is kept; the next one must follow it
-        return False
-
-    async def _compare_with(self, copy: str, lsn: int) -> bool:
-        async for found in self._source.batches(copy, lsn, lsn):
-            if not await self._is_the_same(found[0], lsn):
-                raise OtherVolumeError(
-                    f"{self._archive.url} holds a backup of another volume {self._archive.volume}: their records at LSN "
-                    f"{lsn} differ. Give this one a place of its own (--to URL), or move that backup away"
-                )
-            return True
-        return False
+        same: bool | None = None
+        try:
+            async for found in self._source.batches(word.copy, lsn, lsn):
+                same = await self._is_the_same(found[0], lsn)
+                break
+        except readers.RecordsGoneError:
+            # What the backup has the copy need not keep. The next record tells whether it follows, if there is one.
+            if lsn == self._tail.last_lsn:
+                same = word.consistent_lsn != lsn or word.consistent_epoch == self._tail.origin_epoch
+        except source.Unreadable:
+            return False
+        if same is False:
+            raise OtherVolumeError(
+                f"{self._archive.url} holds a backup of another volume {self._archive.volume}: their records at LSN "
+                f"{lsn} differ. Give this one a place of its own (--to URL), or move that backup away"
+            )
+        return bool(same)
 
     async def _is_the_same(self, found: VolumeRedoBatch, lsn: int) -> bool:
         """Whether a copy's batch with the record at `lsn` is the backup's."""

@@ -89,7 +89,7 @@ class Maker:
             return None
         try:
             with contextlib.ExitStack() as stack:
-                return at if self._put(self.batches(before, at, stack), at) else None
+                return at if self.put(self.batches(before, at, stack), at) else None
         except pages.PageDamagedError as error:
             raise archive.BackupError(f"{kept.url}: volume {kept.volume} up to LSN {at.last_lsn}: {error}") from error
 
@@ -152,7 +152,8 @@ class Maker:
         stack.callback(layer.close)
         return layer
 
-    def _put(self, batches: Iterator[Batch], at: Tail) -> bool:
+    def put(self, batches: Iterator[Batch], at: Tail) -> bool:
+        """Write those of the snapshot at `at`; whether it was not told to stop. Raises StoreError."""
         writing: objects.Writing | None = None
         for batch in batches:
             if not self._going_on():

@@ -163,7 +163,7 @@ def _broken_chain(kept: archive.Archive, whole: backup.Chain) -> Iterator[Findin
     elif kept.chain.last_lsn > whole.last_lsn:
         yield Finding("", f"LSN {whole.last_lsn + 1} to {kept.chain.last_lsn} are in no sound object")
     for quiet in kept.quiets:
-        if quiet.last_lsn > max((piece.last_lsn for piece in kept.pieces), default=kept.chain.base_lsn):
+        if quiet.last_lsn > max([kept.chain.base_lsn, *(piece.last_lsn for piece in kept.pieces)]):
             yield Finding(
                 quiet.name, f"says that records up to LSN {quiet.last_lsn} were taken; the newest are missing"
             )

@@ -240,6 +240,22 @@ def chain(pieces: Iterable[Piece], bases: Sequence[Snapshot] = ()) -> Chain:
     return best
 
 
+def eras(pieces: Iterable[Piece], bases: Sequence[Snapshot] = ()) -> list[Chain]:
+    """The whole as the last one, and before it what was there until records were gone, oldest first.
+
+    A backup that lacks records goes on behind a snapshot; what it had before can still be restored.
+    """
+    log = list(pieces)
+    found = [chain(log, bases)]
+    while (base := found[0].base) is not None:
+        log = [each for each in log if each.first_lsn <= base.lsn]
+        before = chain(log, [each for each in bases if each.lsn < base.lsn])
+        if not before.pieces:
+            break
+        found.insert(0, before)
+    return found
+
+
 def _linked(pieces: Iterable[Piece], lsn: int) -> Chain:
     """What follows `lsn` without a gap."""
     waiting = sorted(pieces, key=lambda each: (-each.first_lsn, each.last_lsn, each.level))

@@ -9,6 +9,7 @@ alone: two processes that make one snapshot write the same.
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from sixfold_functions.volume.core import pages
@@ -53,8 +54,11 @@ def point(batches: Iterable[Batch]) -> Tail | None:
 def batches(images: Iterable[Change], *, page_bytes: int, size: int, at: Tail) -> Iterator[Batch]:
     """The snapshot of a volume with `size` pages of `page_bytes`, of which `images` were ever written.
 
-    Only its last record is a consistency point: there is no state before it.
+    Only its last record is a consistency point: there is no state before it. A page of zeros is left out, as one that
+    was never written reads the same. Raises PageDamagedError.
     """
+    zeros = bytes(page_bytes)
+    images = (each for each in images if each.check != zlib.crc32(zeros) or pages.fold([each], page_bytes) != zeros)
     head = [pages.format_record(page_bytes), pages.size_record(size)]
     records = itertools.chain(head, (pages.record_of(each) for each in images))
     first, group = 1, list(itertools.islice(records, BATCH_RECORDS))
