@@ -11,10 +11,15 @@ from tests.simulation.paging import PAGE_BYTES, PAGES, applied
 
 from sixfold import clock as clocks
 from sixfold.bus import port
-from sixfold_events.volume import VolumePagesRequested, VolumeReadRequested, VolumeSnapshotRequested
+from sixfold_events.volume import (
+    VolumeCopyAcknowledged,
+    VolumePagesRequested,
+    VolumeReadRequested,
+    VolumeSnapshotRequested,
+)
 from sixfold_functions.volume import reader as readers
 from sixfold_functions.volume import topics
-from sixfold_functions.volume.backup import archive, building, restoring, service, settings, store, verifying
+from sixfold_functions.volume.backup import archive, beginning, building, restoring, service, settings, store, verifying
 from sixfold_functions.volume.pages import snapshot
 
 CLOCK = clocks.SystemClock()
@@ -80,6 +85,29 @@ async def test_a_backup_of_an_old_volume_begins_with_its_pages(volume: PagedVolu
             volume.write(40)
         with pytest.raises(building.RestoreError, match="earlier than its earliest restorable time"):
             restored(kept, 1)
+
+
+async def test_a_backup_that_gets_no_pages_says_so_and_tries_again(
+    volume: PagedVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a plain log, whose records are gone for good."""
+    kept = store.MemoryStore()
+    async with inside.opened(tmp_path / "data") as running:
+        await running.bus.create_topics(topics.specs("default"))
+        made = begun(volume, running.bus, kept, tmp_path)
+
+        async def refused(beginner: beginning.Beginner, word: VolumeCopyAcknowledged) -> bool:
+            raise readers.CopyUnreachableError("it does not answer")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(beginning.Beginner, "begin", refused)
+            with pytest.raises(
+                service.OvertakenError, match="ends at LSN 0, and no copy that answers keeps what follows"
+            ):
+                await made.step()
+        assert kept.objects == {}
+        await made.step()
+        assert kept.objects
 
 
 async def test_a_backup_that_was_away_for_too_long_goes_on_with_pages(volume: PagedVolume, tmp_path: Path) -> None:
