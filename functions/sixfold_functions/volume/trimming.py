@@ -74,7 +74,7 @@ async def give_up(bus: port.Bus, volume: str, before: str, *, registry: Registry
     await bus.create_topics(topics.specs(volume))
     reader = readers.CopyReader(bus, registry=registry, clock=clock, volume=volume)
     async with reader:
-        reader.use((await roster.load(bus, registry, volume))[0].membership)
+        reader.use((await roster.load_alone(bus, registry, volume))[0].membership)
         answers = (await reader.ask_all()).values()
         if not answers:
             raise readers.CopyUnreachableError(
