@@ -169,6 +169,8 @@ class Gossips:
         for _ in range(LEVEL_S):
             world.start_all()
             world.deliver_all()
+            for made in world.copies.values():
+                made.pages.work()
             for copy in world.names:
                 if copy in world.copies:
                     self.step(copy, world.names)

@@ -59,6 +59,8 @@ def _take(world: World, name: str, copy: copies.Copy, able: list[str]) -> None:
             if receiving is not None:
                 receiving.give_up()
             return
+        if part.lsn < (copy.floor_lsn if copy.pages.lacking else copy.node.prefix.chained_lsn + 1):
+            return
         receiving = receiving or snapshot.Receiving(copy.pages.place, part)
         receiving.take(part)
     events = joining.leading(receiving.word, gossip.own(copy.node, copy.position))

@@ -142,9 +142,12 @@ class Snapshots:
 
     async def _begin(self, reader: readers.CopyReader, able: list[str]) -> None:
         receiving: snapshot.Receiving | None = None
+        wanted_lsn = self._copy.floor_lsn if self._copy.pages.lacking else self._own().reached_lsn + 1
 
         def take(part: VolumeSnapshotAnswered) -> None:
             nonlocal receiving
+            if part.lsn < wanted_lsn:
+                raise snapshot.SnapshotDamagedError(f"copy {part.copy} has pages up to LSN {part.lsn} only")
             if receiving is None:
                 receiving = snapshot.Receiving(self._copy.pages.place, part)
                 self._holding = part.lsn

@@ -283,3 +283,15 @@ async def test_copies_that_lack_nothing_ask_for_nothing(tmp_path: Path) -> None:
         ]
         assert asked_for, "those of is_level, at least"
         assert {event.count for event in asked_for if isinstance(event, VolumeReadRequested)} == {0}
+
+
+def test_a_copy_comes_back_to_peers_that_were_ahead_and_could_not_serve_what_it_lacked() -> None:
+    """They had let go of it; it got pages meanwhile, and what lies above them is there to be had."""
+    made, now = plan(), 0.0
+    for _ in range(2 * len(PEERS)):
+        now, ask = asked(made, own(0, missing=20), until=1e3, start=now)
+        made.answered(ask, None if ask.records else ack(ask.peer, 50), own(0, missing=20))
+    now, ask = asked(made, own(20), until=now + 60.0, start=now)
+    assert ask.records == 0
+    made.answered(ask, ack(ask.peer, 50), own(20))
+    assert made.due(own(20), now) == gossip.Ask(ask.peer, 21, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -256,3 +257,34 @@ async def test_a_backup_that_was_overtaken_goes_on_with_pages(volume: InsideVolu
         assert kept.chain.base_lsn > 0
         assert kept.chain.last_lsn >= kept.chain.base_lsn
         assert verifying.verify(kept).findings == []
+
+
+@pytest.mark.timeout(120)
+async def test_a_backup_is_compared_with_what_copies_still_keep(volume: InsideVolume, tmp_path: Path) -> None:
+    """Copies let go only of what it says that it has, and `verify --deep` finds no fault in what is gone."""
+    kept = archive.Archive(store.open_store(str(tmp_path / "backups")), volume.name)
+    clock = clocks.SystemClock()
+    backing = service.BackupService(
+        volume.bus,
+        kept,
+        folder=tmp_path / "keeping",
+        registry=volume.registry,
+        clock=clock,
+        chosen=settings.BackupSettings(every_s=0.2),
+    )
+    stopping = asyncio.Event()
+    running = asyncio.create_task(backing.run(stopping))
+    try:
+        async with volume.writer() as writer, PageVolume(writer, page_bytes=PAGE) as pages:
+            await waiting.eventually(lambda: writer.read_points.holders.known, "the writer knows the backups")
+            impatient(writer)
+            await rises(volume, pages, "a1", 60)
+            assert await floor_of(volume, "a1") <= kept.chain.last_lsn
+            async with readers.CopyReader(
+                volume.bus, registry=volume.registry, clock=clock, volume=volume.name
+            ) as reader:
+                compared, findings = await verifying.compare(volume.bus, kept, layout.COPIES, reader, volume.registry)
+        assert (sorted(compared), findings) == (sorted(layout.COPIES), [])
+    finally:
+        stopping.set()
+        await running

@@ -211,7 +211,17 @@ async def compare(
 
 
 async def _differs(asked: source.Source, kept: archive.Archive, copy: str, last_lsn: int) -> str:
+    """What differs in the records that both keep; empty where nothing does."""
     lsn = kept.chain.base_lsn
+    while lsn < last_lsn:
+        try:
+            return await _differs_above(asked, kept, copy, lsn, last_lsn)
+        except readers.RecordsGoneError as gone:
+            lsn = gone.floor_lsn  # older ones it has let go of, perhaps only now
+    return ""
+
+
+async def _differs_above(asked: source.Source, kept: archive.Archive, copy: str, lsn: int, last_lsn: int) -> str:
     ours = kept.batches(lsn + 1, last_lsn)
     async for found in asked.batches(copy, lsn + 1, last_lsn):
         for batch in found:

@@ -232,5 +232,6 @@ class GossipPlan:
         if progress:
             self._failed = 0
         self._heard[ask.peer] = status
-        if leads(status, mine):
+        if leads(status, mine) and status.complete_lsn <= mine.reached_lsn:
+            # Not before: it may have said so while all that it had was pages, and the copy must come back to it.
             self._unheard.discard(ask.peer)
