@@ -24,6 +24,9 @@ from sixfold_functions.volume.core import gossip
 
 LOOK_S = 0.5
 """How often a copy looks whether it lacks something."""
+TIMEOUT_S = 2.0
+SEVERAL_TIMEOUT_S = 10.0
+"""Where several long answers are on their way: while one is awaited the others arrive."""
 
 
 class Gossip:
@@ -134,16 +137,20 @@ class Gossip:
         """Peers take turns; one that does not help is asked no more."""
         for number in range(len(peers)):
             peer = peers[(turn + number) % len(peers)]
-            part = await self._read(peer, first_lsn, last_lsn - first_lsn + 1)
+            part = await self._read(peer, first_lsn, last_lsn - first_lsn + 1, timeout_s=SEVERAL_TIMEOUT_S)
             if part is not None and part.batches and self.plan.serves(part.answer.status, self._own()):
                 return part
             if peer in peers and len(peers) > 1:
                 peers.remove(peer)
         return None
 
-    async def _read(self, peer: str, first_lsn: int, records: int) -> readahead.Part | None:
+    async def _read(
+        self, peer: str, first_lsn: int, records: int, *, timeout_s: float = TIMEOUT_S
+    ) -> readahead.Part | None:
         try:
-            answer = await self._reader.ask(peer, from_lsn=first_lsn, count=records, whole_batches=True)
+            answer = await self._reader.ask(
+                peer, from_lsn=first_lsn, count=records, whole_batches=True, timeout_s=timeout_s
+            )
             return readahead.Part(answer, self._copy.batches(answer))
         except (readers.CopyUnreachableError, readers.CopyDamagedError, port.BusError, avro.DecodeError) as error:
             self._log.debug("a peer does not help", action="volume.gossip.failed", peer=peer, error=str(error))
