@@ -86,7 +86,7 @@ def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_
     code, calls = ci(tmp_path)
     assert code == 0
     made = [call.partition(" REPORTS=")[0] for call in calls if call.startswith("make ")]
-    assert made[0] == "make setup"
+    assert made[0] == "make setup lint types imports"
     assert sorted(made[1:3]) == ["make simulate SEEDS=500", "make test PROCESSES=3"], "side by side"
     assert made[3:] == ["make demo", "make demo BUS=kafka"]
     assert "-m containers" in MAKEFILE
@@ -102,7 +102,7 @@ def test_checks_that_fail_say_so_and_stop_what_they_started_too(tmp_path: Path, 
     code, calls = ci(tmp_path, fails=fails)
     assert code == 7
     [failed] = [index for index, call in enumerate(calls) if call.startswith(fails)]
-    beside = ("make simulate", "make test", "python -")  # the tests and the simulation run side by side
+    beside = ("make s", "make test", "python -")  # the tests run beside the simulation, checks beside the engine
     further = [call for call in calls[failed + 1 :] if not call.startswith(beside)]
     assert further == [*calls[-4:-1], "containers stop"]
     assert all(call.startswith("local stop ") for call in calls[-4:-1])
