@@ -30,6 +30,8 @@ Edges: `tests/contracts/test_edges.py`
   test_a_settle_may_have_any_of_its_parts
 - Empty, zero, long, or text: the next owner finds the row by it.
   test_a_row_has_any_bytes_for_its_key
+- A long key and a large value of two rows are no row that is too large.
+  test_a_settle_takes_a_row_with_a_long_key_and_one_with_a_large_value
 - A note of the greatest length is kept.
   test_the_longest_note_is_kept
 

@@ -11,7 +11,6 @@ from sixfold_functions.kms.service import KeyService
 def routes(gateway: Gateway) -> Sequence[Route]:
     """No paths of its own; adds what AWS's clients may call."""
     service = KeyService(gateway.process)
-    gateway.on_start.append(service.open)
     gateway.on_stop.append(service.close)
     gateway.aws.append(service.service())
     return []

@@ -6,6 +6,7 @@ process's own view of the keys is at most `FRESH_S` behind the log, and not behi
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -36,17 +37,14 @@ class KeyService:
         self._process = process
         self._publisher = Publisher(process.require_bus(), source="/kms/gateway", clock=process.clock)
         self._asker: Asker | None = None
+        self._opening = asyncio.Lock()
 
     def service(self) -> Service:
         """What the gateway offers."""
         return Service(wire.SERVICE, dict.fromkeys(OPERATIONS, self.answer))
 
-    async def open(self) -> None:
-        """Listen to the answers of `kms.serve`."""
-        self._asker = await Asker(self._process.require_bus(), clock=self._process.clock).__aenter__()
-
     async def close(self) -> None:
-        """Listen no more."""
+        """Listen to no answers any more."""
         if self._asker is not None:
             await self._asker.__aexit__(None, None, None)
 
@@ -69,14 +67,21 @@ class KeyService:
         return outcome.result
 
     async def _through_the_log(self, call: Call, desk: Desk) -> Mapping[str, Any]:
-        assert self._asker is not None, "the gateway opens it before the first request"
+        asker = await self._listening()
         try:
             party = _party(call, desk)
-            answer = await self._asker.ask(desk.signed(self._request(call), party), party.secret)
+            answer = await asker.ask(desk.signed(self._request(call), party), party.secret)
         except (KmsError, Refused) as refused:
             raise Fault(refused.code, refused.message) from refused
         await desk.catch_up(0.0)
         return wire.outcome(call.operation, answer.result)
+
+    async def _listening(self) -> Asker:
+        """Whoever asks `kms.serve`; from the first change on, so that the gateway starts where there are no keys yet."""
+        async with self._opening:
+            if self._asker is None:
+                self._asker = await Asker(self._process.require_bus(), clock=self._process.clock).__aenter__()
+            return self._asker
 
     def _request(self, call: Call) -> KeyRequested:
         return KeyRequested(
