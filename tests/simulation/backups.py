@@ -149,6 +149,7 @@ class Backups:
         first_ms, latest_ms = truth[0].committed_at_ms, kept.latest_ms
         if self.holds_pages:
             first_ms = max(first_ms, latest_ms - PAGES_RETENTION_MS)
+        first_ms = min(first_ms, latest_ms)  # a shortened life may store all within its first millisecond: none is sure
         for at_ms, backed_up_lsn in self._promised.items():
             point = _truth_at(truth, at_ms)
             if point > backed_up_lsn:
