@@ -16,12 +16,14 @@ from tests.simulation.mutations import MUTATIONS
 ROOT = Path(__file__).parents[2]
 SEEDS_MAX = 1_000
 """A broken volume must be found within so many."""
+LIVES_OF_PAGES = (29, 41, 101)
+"""Some more of the lives in which copies begin with pages, and are killed at it: few of the lives do."""
 
 
 def test_lives_hold_and_every_fault_happens_in_them() -> None:
     """A few of the seeds that `make simulate` runs; each is long and has most of its appends acknowledged."""
     hits: Counter[str] = Counter()
-    for seed in range(12):
+    for seed in (*range(12), *LIVES_OF_PAGES):
         outcome = life.live(life.Plan(seed))
         assert outcome.violation == ""
         assert outcome.seconds >= life.SECONDS
@@ -34,7 +36,9 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "bit of a layer flipped",
         "clock that is wrong",
         "copies cut off",
+        "copy began with pages",
         "copy killed",
+        "copy killed while it gets pages",
         "copy removed",
         "copy replaced",
         "damage found by scrubbing",
@@ -44,11 +48,15 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "filled by another copy",
         "flipped bit found",
         "folder lost",
+        "garbage collected",
         "groups taken over together",
         "level without a writer",
+        "log began afresh",
         "machine lost for good",
         "membership learnt",
+        "much asked of several copies",
         "network turned over",
+        "object let go",
         "object store failed",
         "old membership begun with",
         "page compared",
@@ -67,6 +75,8 @@ def test_lives_hold_and_every_fault_happens_in_them() -> None:
         "replica moved",
         "replica started anew",
         "segment written anew",
+        "snapshot made",
+        "snapshot restored",
         "sync failed (EIO)",
         "sync failed (ENOSPC)",
         "tail of a partition lost",
