@@ -87,7 +87,7 @@ def test_the_checks_run_what_the_readme_promises_and_stop_what_they_started(tmp_
     assert code == 0
     made = [call.partition(" REPORTS=")[0] for call in calls if call.startswith("make ")]
     assert made[0] == "make setup lint types imports"
-    assert sorted(made[1:3]) == ["make simulate SEEDS=500", "make test PROCESSES=3"], "side by side"
+    assert sorted(made[1:3]) == ["make simulate SEEDS=200", "make test PROCESSES=3"], "side by side"
     assert made[3:] == ["make demo", "make demo BUS=kafka"]
     assert "-m containers" in MAKEFILE
     assert calls[-1] == "containers stop"
