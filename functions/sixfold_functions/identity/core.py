@@ -196,7 +196,7 @@ def permits(
     if session.kind == sessions.ROOT:
         return policy.Verdict(True, "the account's root")
     if role is None or role.name != session.role:
-        return policy.Verdict(False, "the role is gone")
+        return policy.Verdict(False, "the role is gone", denied=True)
     seen = {**context, **principal_context(session)}
     return policy.evaluate([role.permission], policy.Request(action, resource, seen))
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sixfold_events.kms import AliasChanged, KeyChanged, KeyRequested
-from sixfold_functions.kms import messages
+from sixfold_functions.kms import deciding, messages
 from sixfold_functions.kms.deciding import Call, Caller, Outcome, Refused, Service, invalid
 from sixfold_functions.kms.operations import aliases, ciphers, lifetimes
 from sixfold_functions.kms.operations.table import OPERATIONS
@@ -88,6 +88,7 @@ def check(request: KeyRequested) -> None:
         raise invalid(f"requestId: expected 1 to {REQUEST_ID_CHARS_MAX} characters")
     if len(request.key_id) > TEXT_CHARS_MAX:
         raise invalid(f"keyId: expected at most {TEXT_CHARS_MAX} characters")
+    deciding.check_region(request.region)
     ciphers.check_context(request.encryption_context)
     if request.operation in SEALED and len(request.recipient) != messages.RECIPIENT_BYTES:
         raise invalid(f"recipient: expected {messages.RECIPIENT_BYTES} bytes; a plaintext never enters a topic")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sixfold_events.kms import AliasChanged, GrantChanged, KeyChanged
-from sixfold_functions.kms import asymmetric, blob, keyring, states
+from sixfold_functions.kms import asymmetric, blob, keyring, specs, states
 from sixfold_functions.kms.keyring import Domain, Found, Keyring, Region
 from sixfold_functions.policies import policy as policies
 from sixfold_functions.policies.policy import Policy, Principal, Verdict
@@ -122,6 +122,12 @@ def find(call: Call, named: str) -> Found:
     return region.find(named)
 
 
+def check_region(name: str) -> None:
+    """Raises Refused for a name that no region can have."""
+    if not keyring.REGIONS.match(name):
+        raise invalid(f"region: expected {keyring.REGION} or a name such as eu-north-1, found {name[:64]!r}")
+
+
 def use(call: Call, usage: str = "", *, named: str | None = None, action: str = "") -> KeyChanged:
     """The key that the caller names, which it may use so, in a state and of a usage that allow it. Raises Refused."""
     found = find(call, call.get("KeyId", "") if named is None else named)
@@ -210,9 +216,15 @@ def grants_for(call: Call, key_id: str, operation: str) -> list[GrantChanged]:
         for grant in call.region.grants.get(key_id, {}).values()
         if grant.grantee in call.caller.arns
         and operation in grant.operations
-        and (not grant.context_equals or pairs == grant.context_equals)
-        and pairs.items() >= grant.context_subset.items()
+        and (operation not in CONTEXTUAL or not grant.context_equals or pairs == grant.context_equals)
+        and (operation not in CONTEXTUAL or pairs.items() >= grant.context_subset.items())
     ]
+
+
+CONTEXTUAL = frozenset({"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"}) | {
+    f"GenerateDataKey{name}" for name in ("", "WithoutPlaintext", "Pair", "PairWithoutPlaintext")
+}
+"""Operations that take an encryption context; a grant's constraints are about no others."""
 
 
 def key_policy(key: KeyChanged) -> Policy:
@@ -247,6 +259,13 @@ def dry_run(call: Call) -> None:
     """Raises Refused where the call was only to see whether it would succeed; nothing after it may fail."""
     if call.get("DryRun"):
         raise Refused("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
+
+
+def algorithm(key: KeyChanged, wanted: str) -> str:
+    """`wanted`, if the key is for it. Raises Refused."""
+    if wanted not in specs.SPECS[key.spec].usages[key.usage]:
+        raise Refused("InvalidKeyUsageException", f"Algorithm {wanted} is incompatible with key spec {key.spec}.")
+    return wanted
 
 
 def material(call: Call, key: KeyChanged, version: str = "") -> bytes:

@@ -19,7 +19,7 @@ from sixfold.process import Process
 from sixfold_events.kms import KeyRequested
 from sixfold_functions.identity import client as identity
 from sixfold_functions.kms import asymmetric, core, messages
-from sixfold_functions.kms.deciding import Call, Caller, Change, Outcome, Refused, Service
+from sixfold_functions.kms.deciding import Call, Caller, Change, Outcome, Refused, Service, check_region
 from sixfold_functions.kms.keyring import Keyring
 from sixfold_functions.kms.operations.table import OPERATIONS
 from sixfold_functions.kms.root import RootKeyError
@@ -158,6 +158,8 @@ class Desk:
 
     async def answer(self, operation: str, parameters: Mapping[str, Any], region: str, caller: Caller) -> Outcome:
         """Carry out an operation that changes nothing. Raises Refused."""
+
+        check_region(region)
 
         def decide(generate: Generate) -> Outcome:
             call = Call(operation, parameters, self.ring.of(region), caller, self._service(generate))

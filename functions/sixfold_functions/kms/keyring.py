@@ -24,6 +24,8 @@ DOMAIN_ID = bytes(15) + b"\x01"
 DELETED = "Deleted"
 """State of a key that is gone."""
 
+REGIONS = re.compile(rf"({REGION}|[a-z]{{2,8}}(-[a-z0-9]{{1,12}}){{1,4}})\Z", re.ASCII)
+"""Names that a region may have. Others might begin an entry as `key`, `alias` or `grant` do."""
 ALIAS = re.compile(r"alias/[a-zA-Z0-9/_-]{1,250}\Z", re.ASCII)
 
 

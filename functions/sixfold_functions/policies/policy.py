@@ -104,7 +104,7 @@ def _applies(statement: Statement, request: Request) -> bool:
     resource = any(conditions.like(request.resource, each) for each in statement.resources)
     return (
         action is not statement.negated_actions
-        and (resource is not statement.negated_resources or bool(statement.principals))
+        and (not statement.resources or resource is not statement.negated_resources)
         and (not statement.principals or _is_about(statement.principals, request.principals))
         and all(conditions.holds(condition, request.context) for condition in statement.conditions)
     )

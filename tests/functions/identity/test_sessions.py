@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sixfold_functions.identity import sessions
+from sixfold_functions.identity import core, sessions
 from sixfold_functions.identity.refusal import Refusal
 
 KEYS = sessions.SessionKeys(b"s" * 32, b"t" * 32)
@@ -83,3 +83,11 @@ def test_no_secret_shows_in_what_is_printed() -> None:
     assert credentials.secret_access_key not in shown
     assert credentials.session_token not in shown
     assert "ssss" not in shown
+
+
+def test_a_session_of_a_role_that_is_gone_is_denied_whatever_else_allows_it() -> None:
+    """Not only left without a permission: a key's policy or a grant may still name the role."""
+    session = sessions.Session(
+        access_key_id="ASIA", kind=sessions.ROLE, role="gone", name="s", issued_at_s=0, expires_at_s=1
+    )
+    assert core.permits(None, session, "kms:Decrypt", "*", {}).denied

@@ -230,6 +230,7 @@ def test_a_policy_sees_action_resource_context_and_aliases() -> None:
         (request("CreateKey", alias="payments"), "ValidationException"),
         (request("CreateKey", alias="alias/aws/ebs"), "NotAuthorizedException"),
         (request("CreateKey", alias="alias/a"), "AlreadyExistsException"),
+        (request("CreateKey", region="alias"), "ValidationException"),
         (request("DeleteEverything"), "UnsupportedOperationException"),
     ],
 )

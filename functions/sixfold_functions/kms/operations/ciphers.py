@@ -17,7 +17,7 @@ _SPECS = {"AES_256": 32, "AES_128": 16}
 def encrypt(call: Call) -> Outcome:
     """Encrypt."""
     key = deciding.use(call, specs.ENCRYPT)
-    algorithm = _algorithm(call, key, "EncryptionAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("EncryptionAlgorithm") or specs.SYMMETRIC)
     sealed = _sealed(call, key, algorithm, call.get("Plaintext", b""), _context(call, key))
     deciding.dry_run(call)
     return _done(key, CiphertextBlob=sealed, EncryptionAlgorithm=algorithm)
@@ -41,7 +41,7 @@ def opened(
         if not named:
             raise invalid("KeyId is required for asymmetric decryption")
         key = deciding.use(call, specs.ENCRYPT, named=named, action=action)
-        algorithm = _algorithm(call, key, algorithm_name)
+        algorithm = deciding.algorithm(key, call.get(algorithm_name) or specs.SYMMETRIC)
         try:
             private = call.service.loader.load(deciding.material(call, key))
             return key, asymmetric.decrypt(private, algorithm, ciphertext), algorithm
@@ -84,7 +84,7 @@ def re_encrypt(call: Call) -> Outcome:
         parameters={**call.parameters, "EncryptionContext": call.get("DestinationEncryptionContext") or {}}
     )
     key = deciding.use(destination_call, specs.ENCRYPT, named=call.get("DestinationKeyId", ""), action="ReEncryptTo")
-    algorithm = _algorithm(call, key, "DestinationEncryptionAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("DestinationEncryptionAlgorithm") or specs.SYMMETRIC)
     sealed = _sealed(call, key, algorithm, plaintext, _context(destination_call, key))
     deciding.dry_run(call)
     return Outcome(
@@ -162,14 +162,6 @@ def check_context(context: Mapping[str, str]) -> None:
     if len({name.casefold() for name in context}) < len(context):
         # AWS KMS API reference, GrantConstraints: "do not use multiple encryption context pairs that differ only by case".
         raise invalid("encryptionContext: names that differ in case only; no policy could tell them apart")
-
-
-def _algorithm(call: Call, key: KeyChanged, name: str) -> str:
-    algorithms = specs.SPECS[key.spec].usages[key.usage]
-    wanted: str = call.get(name) or specs.SYMMETRIC
-    if wanted not in algorithms:
-        raise Refused("InvalidKeyUsageException", f"Algorithm {wanted} is incompatible with key spec {key.spec}.")
-    return wanted
 
 
 def _sealed(call: Call, key: KeyChanged, algorithm: str, plaintext: bytes, context: Mapping[str, str]) -> bytes:

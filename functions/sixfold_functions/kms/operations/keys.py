@@ -46,7 +46,7 @@ def create_key(call: Call) -> Outcome:
         spec=spec.name,
         usage=usage,
         origin=origin,
-        policy=_policy(call),
+        policy=_policy(call, key_id),
         tags=described.tags_of(call.get("Tags", ())),
         multi_region="PRIMARY" if multi_region else "",
         primary_region=call.region.name if multi_region else "",
@@ -96,21 +96,21 @@ def _made(call: Call, spec: specs.Spec) -> bytes:
     return call.service.entropy(size)
 
 
-def _policy(call: Call) -> str:
+def _policy(call: Call, key_id: str) -> str:
     """The policy that is asked for, checked. Raises Refused."""
     text: str = call.get("Policy") or ""
-    return checked_policy(call, text) if text else ""
+    return checked_policy(call, text, f"{keyring.arn_prefix(call.region.name)}key/{key_id}") if text else ""
 
 
-def checked_policy(call: Call, text: str) -> str:
-    """A policy that can be read, and that leaves its author able to change it. Raises Refused."""
+def checked_policy(call: Call, text: str, arn: str) -> str:
+    """A policy of the key `arn` that can be read, and that leaves its author able to change it. Raises Refused."""
     try:
         policy = policies.of_key(text)
     except policies.MalformedPolicyError as error:
         raise Refused("MalformedPolicyDocumentException", str(error)) from error
     if not call.get("BypassPolicyLockoutSafetyCheck"):
         names = [policies.Principal("AWS", arn) for arn in (*call.caller.arns, deciding.ROOT_ARN)]
-        asked = policies.Request("kms:PutKeyPolicy", "*", call.caller.context, names)
+        asked = policies.Request("kms:PutKeyPolicy", arn, call.caller.context, names)
         if not policies.evaluate([policy], asked).allowed:
             raise Refused(
                 "MalformedPolicyDocumentException",
@@ -206,7 +206,7 @@ def put_policy(call: Call) -> Outcome:
     """PutKeyPolicy."""
     key = deciding.use(call)
     _check_name(call)
-    text = checked_policy(call, call.get("Policy", ""))
+    text = checked_policy(call, call.get("Policy", ""), keyring.key_arn(key))
     return Outcome({}, keyring.key_arn(key), (replace(key, policy=text),))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 
-from sixfold_events.kms import KeyChanged
 from sixfold_functions.kms import asymmetric, deciding, keyring, macs, specs
 from sixfold_functions.kms.deciding import Call, Outcome, Refused, invalid
 
@@ -12,7 +11,7 @@ from sixfold_functions.kms.deciding import Call, Outcome, Refused, invalid
 def sign(call: Call) -> Outcome:
     """Sign."""
     key = deciding.use(call, specs.SIGN)
-    algorithm = _algorithm(call, key, "SigningAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("SigningAlgorithm") or "")
     private = call.service.loader.load(deciding.material(call, key))
     try:
         signature = asymmetric.sign(private, algorithm, call.get("Message", b""), call.get("MessageType") or "RAW")
@@ -26,7 +25,7 @@ def sign(call: Call) -> Outcome:
 def verify(call: Call) -> Outcome:
     """Verify."""
     key = deciding.use(call, specs.SIGN)
-    algorithm = _algorithm(call, key, "SigningAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("SigningAlgorithm") or "")
     message, kind = call.get("Message", b""), call.get("MessageType") or "RAW"
     try:
         valid = asymmetric.verify(key.public_key, algorithm, message, kind, call.get("Signature", b""))
@@ -42,7 +41,7 @@ def verify(call: Call) -> Outcome:
 def generate_mac(call: Call) -> Outcome:
     """GenerateMac."""
     key = deciding.use(call, specs.MAC)
-    algorithm = _algorithm(call, key, "MacAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("MacAlgorithm") or "")
     code = macs.code(deciding.material(call, key), algorithm, call.get("Message", b""))
     deciding.dry_run(call)
     arn = keyring.key_arn(key)
@@ -52,7 +51,7 @@ def generate_mac(call: Call) -> Outcome:
 def verify_mac(call: Call) -> Outcome:
     """VerifyMac, in constant time."""
     key = deciding.use(call, specs.MAC)
-    algorithm = _algorithm(call, key, "MacAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("MacAlgorithm") or "")
     code = macs.code(deciding.material(call, key), algorithm, call.get("Message", b""))
     if not hmac.compare_digest(code, call.get("Mac", b"")):
         raise Refused("KMSInvalidMacException")
@@ -64,7 +63,7 @@ def verify_mac(call: Call) -> Outcome:
 def derive_shared_secret(call: Call) -> Outcome:
     """DeriveSharedSecret."""
     key = deciding.use(call, specs.AGREE)
-    algorithm = _algorithm(call, key, "KeyAgreementAlgorithm")
+    algorithm = deciding.algorithm(key, call.get("KeyAgreementAlgorithm") or "")
     private = call.service.loader.load(deciding.material(call, key))
     try:
         secret = asymmetric.agree(private, call.get("PublicKey", b""))
@@ -96,10 +95,3 @@ def get_public_key(call: Call) -> Outcome:
     if member != "EncapsulationAlgorithms":
         found[member] = list(specs.SPECS[key.spec].usages[key.usage])
     return Outcome(found, arn)
-
-
-def _algorithm(call: Call, key: KeyChanged, name: str) -> str:
-    wanted: str = call.get(name) or ""
-    if wanted not in specs.SPECS[key.spec].usages[key.usage]:
-        raise Refused("InvalidKeyUsageException", f"Algorithm {wanted} is incompatible with key spec {key.spec}.")
-    return wanted
